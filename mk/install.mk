@@ -1,0 +1,52 @@
+# Installation: make install DESTDIR= PREFIX=/usr. What is the user's (/etc/harmony-agent/*.toml)
+# is neither overwritten nor removed; only the example is ours.
+
+BINDIR      ?= $(PREFIX)/bin
+MANDIR      ?= $(PREFIX)/share/man
+DOCDIR      ?= $(PREFIX)/share/doc/harmony-agent
+UNITDIR     ?= $(PREFIX)/lib/systemd/system
+TMPFILESDIR ?= $(PREFIX)/lib/tmpfiles.d
+SYSCONFDIR  ?= /etc
+COMPLETIONS := $(PREFIX)/share/bash-completion/completions/harmony-agent \
+               $(PREFIX)/share/zsh/vendor-completions/_harmony-agent \
+               $(PREFIX)/share/fish/vendor_completions.d/harmony-agent.fish
+
+MAN5 := $(sort $(wildcard docs/man/*.5))
+MAN8 := $(sort $(wildcard docs/man/*.8))
+INSTALL ?= install
+
+.PHONY: install uninstall
+install: all ## install programs, manual pages, systemd unit, completions (DESTDIR= PREFIX=)
+	$(Q)$(INSTALL) -d $(addprefix $(DESTDIR),$(BINDIR) $(MANDIR)/man5 $(MANDIR)/man8 $(DOCDIR) $(UNITDIR))
+	$(Q)$(INSTALL) -m 0755 $(BINS) $(DESTDIR)$(BINDIR)
+	$(Q)$(INSTALL) -m 0644 $(MAN5) $(DESTDIR)$(MANDIR)/man5
+	$(Q)$(INSTALL) -m 0644 $(MAN8) $(DESTDIR)$(MANDIR)/man8
+	$(Q)$(INSTALL) -m 0644 README.md CHANGELOG.md LICENSE docs/*.md $(DESTDIR)$(DOCDIR)
+	$(Q)sed 's|@BINDIR@|$(BINDIR)|' deploy/systemd/harmony-agent.service >$(DESTDIR)$(UNITDIR)/harmony-agent.service
+	$(Q)chmod 0644 $(DESTDIR)$(UNITDIR)/harmony-agent.service
+	$(Q)$(INSTALL) -D -m 0644 deploy/tmpfiles/harmony-agent.conf $(DESTDIR)$(TMPFILESDIR)/harmony-agent.conf
+	$(Q)$(INSTALL) -D -m 0644 deploy/completions/harmony-agent.bash $(DESTDIR)$(word 1,$(COMPLETIONS))
+	$(Q)$(INSTALL) -D -m 0644 deploy/completions/harmony-agent.zsh $(DESTDIR)$(word 2,$(COMPLETIONS))
+	$(Q)$(INSTALL) -D -m 0644 deploy/completions/harmony-agent.fish $(DESTDIR)$(word 3,$(COMPLETIONS))
+	$(Q)$(INSTALL) -d -m 0755 $(DESTDIR)$(SYSCONFDIR)/harmony-agent
+	$(Q)$(INSTALL) -d -m 0755 $(DESTDIR)$(SYSCONFDIR)/harmony-agent/networks.d
+	$(Q)$(INSTALL) -m 0644 deploy/networks.toml.example $(DESTDIR)$(SYSCONFDIR)/harmony-agent
+
+uninstall: ## remove what install has put there; the user's configuration and keys stay
+	$(Q)rm -f $(addprefix $(DESTDIR)$(BINDIR)/,$(PROGRAMS))
+	$(Q)rm -f $(addprefix $(DESTDIR)$(MANDIR)/man5/,$(notdir $(MAN5))) $(addprefix $(DESTDIR)$(MANDIR)/man8/,$(notdir $(MAN8)))
+	$(Q)rm -f $(addprefix $(DESTDIR),$(COMPLETIONS)) $(DESTDIR)$(UNITDIR)/harmony-agent.service \
+		$(DESTDIR)$(TMPFILESDIR)/harmony-agent.conf
+	$(Q)rm -rf $(DESTDIR)$(DOCDIR)
+	$(Q)rm -f $(DESTDIR)$(SYSCONFDIR)/harmony-agent/networks.toml.example
+	$(Q)rmdir --ignore-fail-on-non-empty $(DESTDIR)$(SYSCONFDIR)/harmony-agent/networks.d \
+		$(DESTDIR)$(SYSCONFDIR)/harmony-agent 2>/dev/null || :
+
+# Lines and branches by the unit tests, with gcov alone; gcovr's or lcov's report where one of them
+# is installed.
+.PHONY: coverage
+coverage: ## line and branch coverage of lib by the unit tests
+	$(Q)$(MAKE) --no-print-directory COVERAGE=1 unit
+	$(Q)find $(BUILD)/cov -name '*.gcda' -delete
+	$(Q)CK_FORK=no test/run unit $(BUILD)/cov >/dev/null || { echo "a unit test failed: make COVERAGE=1 check"; exit 1; }
+	$(Q)hack/coverage $(BUILD)/cov
