@@ -1,0 +1,360 @@
+/*
+ * Theory of operation. Operations run in the plan's order. Those on the peers of one device that
+ * stand in a row are one request, so that ten thousand new peers are a few dozen messages. When
+ * such a request fails it is tried again peer by peer: the one that cannot be applied is then
+ * known by name, and the others are in place.
+ *
+ * Each interface has a state while the plan runs: once an operation on it has failed that the
+ * later ones build on (it could not be created, its device could not be configured), these are
+ * cancelled with that reason. Other interfaces go on. What was done stays: the next plan starts
+ * from what is then there, so nothing has to be undone to be right later, except an interface
+ * that was created and could not be marked, which nobody would know to be ours.
+ */
+#include "agent/sys_priv.h"
+#include "base/str.h"
+#include "netlink/addr.h"
+#include "netlink/route.h"
+#include "netlink/rule.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* An interface on which nothing more is to be tried in this plan. */
+struct failed {
+	char ifname[IFNAMSIZ];
+	char why[ERR_MSG_MAX];
+};
+
+struct run {
+	struct agent_sys *s;
+	agent_backend_fn backend;
+	agent_applied_fn done;
+	void *arg;
+	size_t not_done;
+	struct failed *failed;
+	size_t n_failed, cap_failed;
+};
+
+static const char *why_failed(const struct run *run, const char *ifname)
+{
+	for (size_t i = 0; ifname && i < run->n_failed; i++)
+		if (str_eq(run->failed[i].ifname, ifname))
+			return run->failed[i].why;
+	return NULL;
+}
+
+static bool builds_the_rest(enum agent_op_kind kind)
+{
+	return kind == AGENT_OP_CONFLICT || kind == AGENT_OP_LINK_CREATE ||
+	       kind == AGENT_OP_LINK_ADOPT || kind == AGENT_OP_DEVICE_SET ||
+	       kind == AGENT_OP_LINK_UP;
+}
+
+static void report(struct run *run, const struct agent_op *op, int code, const struct err *e)
+{
+	const char *ifname = agent_op_ifname(op);
+
+	if (code < 0) {
+		run->not_done++;
+		if (code != -ECANCELED && ifname && builds_the_rest(op->kind) &&
+		    mem_grow(&run->failed, run->n_failed, &run->cap_failed, sizeof(*run->failed)) ==
+			    0) {
+			struct failed *f = &run->failed[run->n_failed];
+
+			if (str_copy(f->ifname, sizeof(f->ifname), ifname) == 0 &&
+			    str_copy(f->why, sizeof(f->why), e->msg) == 0)
+				run->n_failed++;
+		}
+	}
+	run->done(run->arg, op, code, code < 0 ? e->msg : "");
+}
+
+/* --- the interface --- */
+
+static int link_index(struct agent_sys *s, const char *ifname, unsigned *ret, struct err *e)
+{
+	struct nl_link link;
+	int r = nl_link_get(s->route, ifname, &link, e);
+
+	if (r == 0)
+		*ret = link.index;
+	return r;
+}
+
+static int link_mark(struct agent_sys *s, const char *ifname, const char *mark, struct err *e)
+{
+	unsigned index = 0;
+	int r = link_index(s, ifname, &index, e);
+
+	if (r < 0)
+		return r;
+	return nl_link_set(s->route, index,
+			   &(struct nl_link_change){.set_alias = true, .alias = mark}, e);
+}
+
+static int op_create(struct run *run, const struct agent_op *op, struct err *e)
+{
+	struct agent_backend_choice choice;
+	const char *ifname = op->want->ifname;
+	struct device *dev;
+	unsigned index = 0;
+	int r = run->backend(run->arg, op->want->network, &choice, e);
+
+	if (r < 0)
+		return r;
+	r = device_create(ifname, choice.kind, choice.program, &dev, e);
+	if (r < 0)
+		return r;
+	r = link_mark(run->s, ifname, AGENT_MARK, e);
+	if (r == 0)
+		r = link_index(run->s, ifname, &index, e);
+	if (r < 0) {
+		device_delete(dev, NULL);
+		device_free(dev);
+		return r;
+	}
+	r = sys_handle_put(run->s, ifname, index, dev);
+	return r < 0 ? err_set(e, r, "out of memory") : 0;
+}
+
+static int op_delete(struct run *run, const struct agent_op *op, struct err *e)
+{
+	struct device *dev = agent_sys_device(run->s, op->have->ifname);
+	int r;
+
+	if (dev)
+		r = device_delete(dev, e);
+	else
+		r = nl_link_del(run->s->route, op->have->ifindex, e);
+	sys_handle_drop(run->s, op->have->ifname);
+	return r == -ENODEV ? 0 : r;
+}
+
+/* The device says only that an address is in use. The port is bound when it is set, or when the
+ * link goes up. */
+static int name_port(const struct run *run, const struct agent_op *op, int r, struct err *e)
+{
+	char holder[128];
+
+	if (r == -EADDRINUSE && op->want->wg.listen_port) {
+		sys_port_holder(run->s, op->want->wg.listen_port, holder, sizeof(holder));
+		err_prefix(e, "listen port %u is taken by %s", op->want->wg.listen_port, holder);
+	}
+	return r;
+}
+
+static int op_link(struct run *run, const struct agent_op *op, struct err *e)
+{
+	struct nl_link_change change = {0};
+	unsigned index = 0;
+	int r = link_index(run->s, op->want->ifname, &index, e);
+
+	if (r < 0)
+		return r;
+	if (op->kind == AGENT_OP_LINK_MTU)
+		change.set_mtu = true, change.mtu = op->want->mtu;
+	else
+		change.set_up = true, change.up = true;
+	return name_port(run, op, nl_link_set(run->s->route, index, &change, e), e);
+}
+
+/* --- the device --- */
+
+static int device_of(struct run *run, const struct agent_op *op, struct device **ret, struct err *e)
+{
+	struct nl_link link;
+
+	*ret = agent_sys_device(run->s, agent_op_ifname(op));
+	if (*ret)
+		return 0;
+	int r = nl_link_get(run->s->route, agent_op_ifname(op), &link, e);
+	return r < 0 ? r : sys_handle_get(run->s, &link, ret, e);
+}
+
+static int op_device(struct run *run, const struct agent_op *op, struct err *e)
+{
+	const struct wgdev *w = &op->want->wg, *h = op->have ? &op->have->wg : NULL;
+	struct wgdev_change c = {
+		.set_private_key = agent_key_differs(w, h),
+		.private_key = w->private_key,
+		.set_listen_port = w->listen_port && (!h || h->listen_port != w->listen_port),
+		.listen_port = w->listen_port,
+		.set_fwmark = w->fwmark != (h ? h->fwmark : 0),
+		.fwmark = w->fwmark,
+	};
+	struct device *dev;
+	int r = device_of(run, op, &dev, e);
+
+	return r < 0 ? r : name_port(run, op, device_set(dev, &c, e), e);
+}
+
+static bool is_peer_op(const struct agent_op *op)
+{
+	return op->kind >= AGENT_OP_PEER_ADD && op->kind <= AGENT_OP_PEER_REMOVE;
+}
+
+static void peers_one_by_one(struct run *run, struct device *dev, const struct agent_op *ops,
+			     const struct wgdev_peer_change *changes, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		struct wgdev_change c = {.peers = &changes[i], .n_peers = 1};
+		struct err e = {0};
+
+		report(run, &ops[i], device_set(dev, &c, &e), &e);
+	}
+}
+
+/* A row of operations on peers of one device, as one request. */
+static void run_peers(struct run *run, const struct agent_op *ops, size_t n)
+{
+	_cleanup_free_ struct wgdev_peer_change *changes = calloc(n, sizeof(*changes));
+	struct device *dev;
+	struct err e = {0};
+	int r = changes ? device_of(run, ops, &dev, &e) : err_set(&e, -ENOMEM, "out of memory");
+
+	if (r == 0) {
+		struct wgdev_change c = {.peers = changes, .n_peers = n};
+
+		for (size_t i = 0; i < n; i++)
+			agent_op_peer_change(&ops[i], &changes[i]);
+		r = device_set(dev, &c, &e);
+		/* A device that does not answer is not asked n times more. */
+		if (r < 0 && n > 1 && r != -ETIMEDOUT && r != -ENODEV && r != -ECONNREFUSED) {
+			peers_one_by_one(run, dev, ops, changes, n);
+			return;
+		}
+	}
+	for (size_t i = 0; i < n; i++)
+		report(run, &ops[i], r, &e);
+}
+
+/* --- addresses, routes, rules --- */
+
+/* Without asking for each of ten thousand routes. Where the interface was made anew since the
+ * last look, the kernel refuses the index, and the next plan has the new one. */
+static int known_index(struct agent_sys *s, const char *ifname, unsigned *ret, struct err *e)
+{
+	*ret = sys_handle_ifindex(s, ifname);
+	return *ret ? 0 : link_index(s, ifname, ret, e);
+}
+
+static int op_addr(struct run *run, const struct agent_op *op, struct err *e)
+{
+	struct nl_addr a = {.prefix = *op->addr, .protocol = NL_PROTO_HARMONY};
+	int r = known_index(run->s, agent_op_ifname(op), &a.ifindex, e);
+
+	if (r < 0)
+		return r;
+	if (op->kind == AGENT_OP_ADDR_ADD)
+		return nl_addr_add(run->s->route, &a, e);
+	r = nl_addr_del(run->s->route, &a, e);
+	return r == -EADDRNOTAVAIL ? 0 : r;
+}
+
+static int op_route(struct run *run, const struct agent_op *op, struct err *e)
+{
+	struct nl_route route = {.dst = op->route->dst,
+				 .table = op->route->table,
+				 .metric = op->route->metric,
+				 .protocol = NL_PROTO_HARMONY};
+	int r = known_index(run->s, agent_op_ifname(op), &route.ifindex, e);
+
+	if (r < 0)
+		return r;
+	if (route.dst.addr.family == AF_INET)
+		route.scope = 253; /* RT_SCOPE_LINK: on link, as the kernel's own without gateway */
+	if (op->kind == AGENT_OP_ROUTE_ADD) {
+		r = nl_route_add(run->s->route, &route, NL_ROUTE_EXCL, e);
+		if (r == -EEXIST)
+			err_prefix(e,
+				   "another program's route stands in the way, and is left alone");
+		return r;
+	}
+	r = nl_route_del(run->s->route, &route, e);
+	return r == -ESRCH ? 0 : r;
+}
+
+static int op_rule(struct run *run, const struct agent_op *op, struct err *e)
+{
+	const struct agent_rule *w = op->rule;
+	struct nl_rule rule = {.family = w->family,
+			       .protocol = NL_PROTO_HARMONY,
+			       .invert = w->invert,
+			       .priority = w->priority,
+			       .fwmark = w->fwmark,
+			       .fwmask = w->fwmark ? UINT32_MAX : 0,
+			       .table = w->table,
+			       .suppress_prefixlen = w->suppress_prefixlen};
+	int r;
+
+	if (op->kind == AGENT_OP_RULE_ADD) {
+		r = nl_rule_add(run->s->route, &rule, e);
+		return r == -EEXIST ? 0 : r;
+	}
+	r = nl_rule_del(run->s->route, &rule, e);
+	return r == -ENOENT ? 0 : r;
+}
+
+static int run_one(struct run *run, const struct agent_op *op, struct err *e)
+{
+	switch (op->kind) {
+	case AGENT_OP_CONFLICT: {
+		_cleanup_buf_ struct buf b = BUF_INIT(0);
+
+		agent_op_text(op, &b);
+		return err_set(e, -EEXIST, "%s; rename or remove it, or choose another interface",
+			       buf_str(&b));
+	}
+	case AGENT_OP_SYSCTL: return sys_apply_sysctl(run->s, op, e);
+	case AGENT_OP_NFT: return sys_apply_nft(run->s, op, e);
+	case AGENT_OP_LINK_DELETE: return op_delete(run, op, e);
+	case AGENT_OP_LINK_RELEASE: return link_mark(run->s, op->have->ifname, "", e);
+	case AGENT_OP_LINK_CREATE: return op_create(run, op, e);
+	case AGENT_OP_LINK_ADOPT:
+		return link_mark(
+			run->s, op->want->ifname,
+			op->have->owner == AGENT_OWNER_BLANK ? AGENT_MARK : AGENT_MARK_ADOPTED, e);
+	case AGENT_OP_LINK_MTU:
+	case AGENT_OP_LINK_UP: return op_link(run, op, e);
+	case AGENT_OP_DEVICE_SET: return op_device(run, op, e);
+	case AGENT_OP_ADDR_ADD:
+	case AGENT_OP_ADDR_DEL: return op_addr(run, op, e);
+	case AGENT_OP_ROUTE_ADD:
+	case AGENT_OP_ROUTE_DEL: return op_route(run, op, e);
+	case AGENT_OP_RULE_ADD:
+	case AGENT_OP_RULE_DEL: return op_rule(run, op, e);
+	default: return err_set(e, -EINVAL, "operation %d is not known", op->kind);
+	}
+}
+
+size_t agent_apply(struct agent_sys *s, const struct agent_plan *p, agent_backend_fn backend,
+		   agent_applied_fn done, void *arg)
+{
+	struct run run = {.s = s, .backend = backend, .done = done, .arg = arg};
+
+	for (size_t i = 0, n; i < p->n; i += n) {
+		const struct agent_op *op = &p->ops[i];
+		const char *ifname = agent_op_ifname(op), *why = why_failed(&run, ifname);
+		struct err e = {0};
+
+		n = 1;
+		if (why) {
+			err_set(&e, -ECANCELED, "not tried, since before: %.400s", why);
+			report(&run, op, -ECANCELED, &e);
+			continue;
+		}
+		if (!is_peer_op(op)) {
+			int r = run_one(&run, op, &e);
+
+			report(&run, op, r, &e);
+			continue;
+		}
+		while (i + n < p->n && is_peer_op(&p->ops[i + n]) &&
+		       str_eq(agent_op_ifname(&p->ops[i + n]), ifname))
+			n++;
+		run_peers(&run, op, n);
+	}
+	free(run.failed);
+	return run.not_done;
+}

@@ -1,0 +1,369 @@
+/*
+ * Theory of operation.
+ *
+ * Routes: every allowed IP gets a route through the interface, except one that is the on-link
+ * prefix of the interface's own address, which the kernel has added already. A default route
+ * (prefix length 0) with table = "auto" is wg-quick's construction: it stands in a table of its
+ * own, to which all packets go that do not carry the device's mark, after the main table has
+ * been asked for everything but its default route. So the tunnel's own packets, and whatever has
+ * a more specific route, stay outside of the tunnel:
+ *
+ *     32764: from all lookup main suppress_prefixlength 0
+ *     32765: not from all fwmark 0xca6c lookup 51820
+ *
+ * The answers of the peer carry no mark, and a strict reverse path check would look for their
+ * sender in the tunnel: the nftables table gives them the mark of what they answer.
+ *
+ * Guard: what the allowed IPs and the on-link prefixes of a guarded network cover leaves by its
+ * tunnel or not at all. The rules are nft.h's; they stand before the interface does (plan.h), and
+ * do not know whether it is there. The device's own packets are told by their mark, since an
+ * endpoint may lie within the allowed IPs: so a guarded network always has one.
+ *
+ * MTU: the smallest path MTU towards any endpoint, less 80 bytes (an outer IPv6 header, UDP,
+ * and the data message; 20 less would do over IPv4, but a peer may roam to IPv6), at least 1280.
+ * Nothing known: 1420.
+ */
+#include "agent/desired.h"
+#include "base/secret.h"
+#include "netlink/nft.h"
+#include "netlink/sysctl.h"
+
+#include <errno.h>
+#include <linux/rtnetlink.h>
+#include <string.h>
+
+#define TUNNEL_OVERHEAD 80u
+#define MTU_MIN         1280u
+#define MTU_DEFAULT     1420u
+
+static bool has_default(const struct config_network *n, sa_family_t family)
+{
+	for (size_t i = 0; i < n->n_peers; i++)
+		for (size_t j = 0; j < n->peers[i].n_allowed; j++)
+			if (n->peers[i].allowed[j].len == 0 &&
+			    (family == AF_UNSPEC || n->peers[i].allowed[j].addr.family == family))
+				return true;
+	return false;
+}
+
+/* Whether the network's default route goes the way of the two rules. */
+static bool uses_rules(const struct config_network *n)
+{
+	return n->table == CONFIG_TABLE_AUTO && has_default(n, AF_UNSPEC);
+}
+
+static bool is_guarded(const struct config_network *n, const struct agent_desired_env *env)
+{
+	return n->guard || env->guard;
+}
+
+/* Of the default route's rules. */
+static uint32_t table_mark(const struct config_network *n)
+{
+	return n->fwmark ? n->fwmark : uses_rules(n) ? AGENT_DEFAULT_TABLE : 0;
+}
+
+/* Of the device's own packets. */
+static uint32_t mark_of(const struct config_network *n, const struct agent_desired_env *env)
+{
+	uint32_t mark = table_mark(n);
+
+	return mark || !is_guarded(n, env) ? mark : AGENT_GUARD_MARK;
+}
+
+static bool is_on_link(const struct config_network *n, const struct ip_prefix *dst)
+{
+	for (size_t i = 0; i < n->n_addresses; i++) {
+		struct ip_prefix link = ip_prefix_mask(n->addresses[i]);
+
+		if (ip_prefix_cmp(&link, dst) == 0)
+			return true;
+	}
+	return false;
+}
+
+static int add_routes(struct agent_tunnel *t, const struct config_network *n,
+		      const struct config_peer *p)
+{
+	for (size_t i = 0; i < p->n_allowed; i++) {
+		const struct ip_prefix *dst = &p->allowed[i];
+		uint32_t table = n->table == CONFIG_TABLE_AUTO ? RT_TABLE_MAIN : n->table;
+
+		if (n->table == CONFIG_TABLE_AUTO && dst->len == 0)
+			table = table_mark(n);
+		if (table == RT_TABLE_MAIN && is_on_link(n, dst))
+			continue;
+		/* What the kernel makes of 0 for IPv6 (IP6_RT_PRIO_USER), so that it is found
+		 * again. */
+		uint32_t metric = n->metric || dst->addr.family == AF_INET ? n->metric : 1024;
+		if (agent_tunnel_add_route(t, (struct agent_route){*dst, table, metric}) < 0)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+static int add_sysctl_once(struct agent_state *s, const char *key)
+{
+	for (size_t i = 0; i < s->n_sysctls; i++)
+		if (strcmp(s->sysctls[i].key, key) == 0)
+			return 0;
+	return agent_state_add_sysctl(s, key, "1");
+}
+
+static int add_rules(struct agent_state *s, const struct config_network *n)
+{
+	static const sa_family_t families[] = {AF_INET, AF_INET6};
+
+	for (unsigned i = 0; uses_rules(n) && i < ARRAY_LEN(families); i++) {
+		struct agent_rule suppress = {.family = families[i],
+					      .priority = AGENT_RULE_SUPPRESS,
+					      .table = RT_TABLE_MAIN,
+					      .suppress_prefixlen = 0};
+		struct agent_rule tunnel = {.family = families[i],
+					    .priority = AGENT_RULE_TUNNEL,
+					    .fwmark = table_mark(n),
+					    .invert = true,
+					    .table = table_mark(n),
+					    .suppress_prefixlen = -1};
+
+		if (!has_default(n, families[i]))
+			continue;
+		if (agent_state_add_rule(s, suppress) < 0 || agent_state_add_rule(s, tunnel) < 0)
+			return -ENOMEM;
+		/* Replies to marked packets must pass a strict reverse path check. */
+		if (families[i] == AF_INET && add_sysctl_once(s, SYSCTL_SRC_VALID_MARK) < 0)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+static bool has_family(const struct config_network *n, sa_family_t family)
+{
+	for (size_t i = 0; i < n->n_addresses; i++)
+		if (n->addresses[i].addr.family == family)
+			return true;
+	return false;
+}
+
+static int add_closed(struct agent_tunnel *t, const struct config_network *n)
+{
+	for (size_t i = 0; i < n->n_peers; i++)
+		for (size_t j = 0; j < n->peers[i].n_allowed; j++)
+			if (agent_tunnel_add_closed(t, n->peers[i].allowed[j]) < 0)
+				return -ENOMEM;
+	for (size_t i = 0; i < n->n_addresses; i++)
+		if (agent_tunnel_add_closed(t, ip_prefix_mask(n->addresses[i])) < 0)
+			return -ENOMEM;
+	return 0;
+}
+
+/* What lets other machines' or pods' packets pass through this one, and what keeps packets in. */
+static int add_nft(struct agent_state *s, const struct agent_tunnel *t,
+		   const struct config_network *n, const struct agent_desired_env *env)
+{
+	struct agent_nft nft = {.masquerade = n->masquerade,
+				.mss_clamp = n->mss_clamp,
+				.forward = n->forward,
+				.fwmark = uses_rules(n) ? table_mark(n) : 0};
+
+	if (n->masquerade || n->forward) {
+		if (has_family(n, AF_INET) && add_sysctl_once(s, SYSCTL_IPV4_FORWARD) < 0)
+			return -ENOMEM;
+		if (has_family(n, AF_INET6) && add_sysctl_once(s, SYSCTL_IPV6_FORWARD) < 0)
+			return -ENOMEM;
+	}
+	if (is_guarded(n, env)) {
+		nft.closed = t->closed, nft.n_closed = t->n_closed;
+		nft.spared = n->guard_except, nft.n_spared = n->n_guard_except;
+		nft.own_mark = t->wg.fwmark;
+	}
+	if (!env->nft ||
+	    !(nft.masquerade || nft.mss_clamp || nft.forward || nft.fwmark || nft.n_closed))
+		return 0;
+	if (nft.fwmark) /* the list itself stays where it is when the states are sorted */
+		nft.addrs = t->addrs, nft.n_addrs = t->n_addrs;
+	memcpy(nft.ifname, n->interface, sizeof(nft.ifname));
+	return agent_state_add_nft(s, &nft);
+}
+
+static int add_peers(struct agent_tunnel *t, const struct agent_wanted_network *wn,
+		     const struct agent_desired_env *env, uint32_t *path_mtu)
+{
+	const struct config_network *n = wn->conf;
+
+	t->policy = calloc(n->n_peers ? n->n_peers : 1, sizeof(*t->policy));
+	if (!t->policy ||
+	    mem_reserve(&t->wg.peers, n->n_peers, &t->wg.cap_peers, sizeof(*t->wg.peers)) < 0)
+		return -ENOMEM;
+	for (size_t i = 0; i < n->n_peers; i++) {
+		const struct config_peer *c = &n->peers[i];
+		struct agent_peer_policy *policy = &t->policy[i];
+		struct wgdev_peer *p = wgdev_add_peer(&t->wg, &c->public_key);
+
+		if (!p)
+			return -ENOMEM;
+		p->keepalive = c->keepalive;
+		if (wn->keys.preshared[i] &&
+		    !(p->preshared_key = secret_copy(wn->keys.preshared[i])))
+			return -ENOMEM;
+		for (size_t j = 0; j < c->n_allowed; j++)
+			if (wgdev_peer_add_allowed(p, c->allowed[j]) < 0)
+				return -ENOMEM;
+		policy->name = c->name;
+		policy->required = config_peer_required(c);
+		policy->stale_after_secs =
+			c->stale_after_secs ? c->stale_after_secs : n->stale_after_secs;
+		if (c->endpoint.set &&
+		    env->endpoint(env->arg, n, c, &p->endpoint, &policy->assert_endpoint)) {
+			uint32_t mtu = !n->mtu && env->path_mtu
+					       ? env->path_mtu(env->arg, &p->endpoint, t->wg.fwmark)
+					       : 0;
+
+			if (mtu && (!*path_mtu || mtu < *path_mtu))
+				*path_mtu = mtu;
+		}
+		if (n->table != CONFIG_TABLE_OFF && add_routes(t, n, c) < 0)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+static uint32_t tunnel_mtu(const struct config_network *n, uint32_t path_mtu)
+{
+	if (n->mtu)
+		return n->mtu;
+	if (!path_mtu)
+		return MTU_DEFAULT;
+	return path_mtu >= MTU_MIN + TUNNEL_OVERHEAD ? path_mtu - TUNNEL_OVERHEAD : MTU_MIN;
+}
+
+static int add_tunnel(struct agent_state *s, const struct agent_wanted_network *wn,
+		      const struct agent_desired_env *env)
+{
+	const struct config_network *n = wn->conf;
+	struct agent_tunnel *t = agent_state_add_tunnel(s, n->interface);
+	uint32_t path_mtu = 0;
+
+	if (!t)
+		return -ENOMEM;
+	t->network = n->name;
+	t->up = true;
+	t->masquerade = n->masquerade;
+	t->mss_clamp = n->mss_clamp;
+	t->forward = n->forward;
+	t->adopt = n->backend == CONFIG_BACKEND_UAPI;
+	t->wg.listen_port = n->listen_port;
+	t->wg.fwmark = mark_of(n, env);
+	t->wg.public_key = wn->public_key;
+	if (wn->keys.private_key && !(t->wg.private_key = secret_copy(wn->keys.private_key)))
+		return -ENOMEM;
+	/* The configuration's peers and allowed IPs are sorted as a device's are, so policy[]
+	 * follows wg.peers without another sort. */
+	if (add_peers(t, wn, env, &path_mtu) < 0)
+		return -ENOMEM;
+	t->mtu = tunnel_mtu(n, path_mtu);
+	for (size_t i = 0; i < n->n_addresses; i++)
+		if (agent_tunnel_add_addr(t, n->addresses[i]) < 0)
+			return -ENOMEM;
+	if (add_rules(s, n) < 0)
+		return -ENOMEM;
+	if (is_guarded(n, env) && add_closed(t, n) < 0)
+		return -ENOMEM;
+	return add_nft(s, t, n, env);
+}
+
+/* More than the table can hold, or none that may be touched: told before anything is done. */
+static int check_guard(const struct agent_wanted *w, const struct agent_desired_env *env,
+		       struct err *e)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < w->config->n_networks; i++) {
+		const struct config_network *n = &w->config->networks[i];
+
+		if (!n->enabled || !is_guarded(n, env))
+			continue;
+		if (!env->nft)
+			return err_set(e, -EINVAL,
+				       "network.%s has a guard, which --no-nft leaves no place for",
+				       n->name);
+		count += n->n_addresses + n->n_guard_except;
+		for (size_t j = 0; j < n->n_peers; j++)
+			count += n->peers[j].n_allowed;
+		if (count > NFT_CLOSED_MAX)
+			return err_set(e, -EINVAL,
+				       "network.%s: the guard would hold more than the %d networks "
+				       "that are accepted (allowed_ips, addresses, guard_except)",
+				       n->name, NFT_CLOSED_MAX);
+	}
+	return 0;
+}
+
+/* Each default route needs a table and a mark of its own. */
+static int check_marks(const struct config *c, struct err *e)
+{
+	for (size_t i = 0; i < c->n_networks; i++) {
+		const struct config_network *n = &c->networks[i];
+
+		for (size_t j = 0; n->enabled && uses_rules(n) && j < i; j++) {
+			const struct config_network *m = &c->networks[j];
+
+			if (m->enabled && uses_rules(m) && table_mark(m) == table_mark(n))
+				return err_set(e, -EINVAL,
+					       "network.%s and network.%s both take the default "
+					       "route with the mark and table %u: give one of them "
+					       "a fwmark of its own",
+					       m->name, n->name, table_mark(n));
+		}
+	}
+	return 0;
+}
+
+int agent_desired(const struct agent_wanted *w, const struct agent_desired_env *env,
+		  struct agent_state *ret, struct err *e)
+{
+	_cleanup_agent_state_ struct agent_state s;
+	int r;
+
+	agent_state_init(&s);
+	if ((r = check_guard(w, env, e)) < 0 || (r = check_marks(w->config, e)) < 0)
+		return r;
+	for (size_t i = 0; i < w->config->n_networks; i++) {
+		const struct config_network *n = &w->config->networks[i];
+
+		if (!n->enabled)
+			continue;
+		if (add_tunnel(&s, &w->networks[i], env) < 0)
+			return err_set(e, -ENOMEM, "out of memory");
+	}
+	agent_state_sort(&s);
+	*ret = s;
+	agent_state_init(&s);
+	return 0;
+}
+
+int agent_desired_part(const struct agent_wanted_network *wn, const struct config_peer *peers,
+		       size_t n_peers, const struct agent_desired_env *env, struct agent_state *ret)
+{
+	_cleanup_free_ struct key **none = calloc(n_peers + 1, sizeof(*none));
+	struct config_network n = *wn->conf;
+	struct agent_wanted_network part = {.conf = &n, .public_key = wn->public_key};
+	struct agent_desired_env no_table = *env;
+	_cleanup_agent_state_ struct agent_state s;
+
+	agent_state_init(&s);
+	n.peers = (struct config_peer *)peers;
+	n.n_peers = n_peers;
+	n.mtu = MTU_DEFAULT; /* no path is looked at */
+	n.masquerade = n.forward = false;
+	n.guard = no_table.guard = no_table.nft = false;
+	part.keys.preshared = none;
+	if (!none || add_tunnel(&s, &part, &no_table) < 0)
+		return -ENOMEM;
+	s.tunnels[0].network = wn->conf->name;
+	s.tunnels[0].owner = AGENT_OWNER_US;
+	agent_state_sort(&s);
+	*ret = s;
+	agent_state_init(&s);
+	return 0;
+}

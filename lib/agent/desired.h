@@ -1,0 +1,44 @@
+/*
+ * From what the user wants to how the machine should be: devices, addresses, routes, rules,
+ * sysctls, the nftables table. Deterministic; what it has to know of the machine is asked
+ * through the two callbacks.
+ */
+#ifndef AGENT_DESIRED_H
+#define AGENT_DESIRED_H
+
+#include "agent/state.h"
+#include "agent/wanted.h"
+
+struct agent_desired_env {
+	/* The address to use for a peer's endpoint now. False: none is known (yet). `assert` is
+	 * agent_peer_policy's assert_endpoint. */
+	bool (*endpoint)(void *arg, const struct config_network *n, const struct config_peer *p,
+			 struct ip_endpoint *ret, bool *ret_assert);
+	/* MTU of the path that packets with that mark take to an endpoint; 0: unknown. */
+	uint32_t (*path_mtu)(void *arg, const struct ip_endpoint *e, uint32_t fwmark);
+	void *arg;
+	bool nft;   /* false: the table is left alone */
+	bool guard; /* every network is guarded, whatever it says of that itself */
+};
+
+/* 0, -EINVAL (two default routes that would need the same table; a guard that cannot be), -ENOMEM.
+ * *ret is initialised here and borrows names from `w`. */
+int agent_desired(const struct agent_wanted *w, const struct agent_desired_env *env,
+		  struct agent_state *ret, struct err *e);
+
+/* A network's tunnel with these of its peers (sorted; none with a default route or a preshared key)
+ * and their routes, but nothing else of the machine, and an MTU that means nothing: for plans
+ * about changed peers alone. Two of one network differ in nothing but the peers. */
+int agent_desired_part(const struct agent_wanted_network *wn, const struct config_peer *peers,
+		       size_t n_peers, const struct agent_desired_env *env,
+		       struct agent_state *ret);
+
+/* wg-quick's number for the table and the mark of a default route through a tunnel. */
+#define AGENT_DEFAULT_TABLE 51820u
+/* The mark of a guarded tunnel's own packets, where nothing else has given them one. */
+#define AGENT_GUARD_MARK 51821u
+/* Before the main table's rule (32766), in this order. */
+#define AGENT_RULE_SUPPRESS 32764u
+#define AGENT_RULE_TUNNEL   32765u
+
+#endif

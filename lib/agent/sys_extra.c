@@ -1,0 +1,165 @@
+/*
+ * Observing and applying what is not an interface: sysctls and the nftables table.
+ *
+ * A sysctl that may not be written (a read-only /proc/sys in a container) is warned about once
+ * and then taken as it is: the tunnel works without it, and only the administrator of the node
+ * can do something about it. The same goes for a kernel without nf_tables where the table would
+ * hold nothing but what nobody has asked for by name: the MSS clamp, which is on by default, and
+ * the marks of a default route, which only a strict reverse path check needs; who asks for
+ * masquerading or the guard gets an error.
+ */
+#include "agent/sys_priv.h"
+#include "base/str.h"
+#include "log/log.h"
+#include "netlink/nft.h"
+#include "netlink/sysctl.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <linux/netlink.h>
+#include <stdio.h>
+
+static bool is_refused(const struct agent_sys *s, const char *key)
+{
+	for (size_t i = 0; i < s->n_refused; i++)
+		if (str_eq(s->refused[i], key))
+			return true;
+	return false;
+}
+
+static void refuse(struct agent_sys *s, const char *key, const char *why)
+{
+	if (s->n_refused == ARRAY_LEN(s->refused) || is_refused(s, key))
+		return;
+	if (str_copy(s->refused[s->n_refused], sizeof(s->refused[0]), key) < 0)
+		return;
+	s->n_refused++;
+	log_warn("kernel setting left as it is", LOG_STR("warning", why));
+}
+
+int sys_observe_sysctls(struct agent_sys *s, const struct agent_state *desired,
+			struct agent_state *ret)
+{
+	for (size_t i = 0; i < desired->n_sysctls; i++) {
+		const struct agent_sysctl *want = &desired->sysctls[i];
+		char value[24];
+		int64_t now;
+
+		if (is_refused(s, want->key)) {
+			str_copy(value, sizeof(value), want->value);
+		} else {
+			if (sysctl_read(SYSCTL_ROOT, want->key, &now, NULL) < 0)
+				continue; /* the attempt to set it says why */
+			snprintf(value, sizeof(value), "%" PRId64, now);
+		}
+		if (agent_state_add_sysctl(ret, want->key, value) < 0)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+int sys_apply_sysctl(struct agent_sys *s, const struct agent_op *op, struct err *e)
+{
+	struct sysctl_result result;
+	uint64_t value = 0;
+
+	str_to_u64(op->sysctl->value, strlen(op->sysctl->value), 0, INT64_MAX, &value);
+	struct err why = {0};
+	int r = sysctl_ensure(SYSCTL_ROOT, op->sysctl->key, (int64_t)value, &result, &why);
+
+	if (r == -ENOMEM)
+		return err_set(e, r, "out of memory");
+	if (r < 0)
+		refuse(s, op->sysctl->key, why.msg);
+	else if (result.outcome == SYSCTL_REFUSED)
+		refuse(s, op->sysctl->key, result.message);
+	return r < 0 || result.outcome == SYSCTL_REFUSED;
+}
+
+static size_t to_nft(const struct agent_nft *list, size_t n, struct nft_tunnel *ret)
+{
+	for (size_t i = 0; i < n; i++) {
+		ret[i] = (struct nft_tunnel){.masquerade = list[i].masquerade,
+					     .mss_clamp = list[i].mss_clamp,
+					     .forward = list[i].forward,
+					     .fwmark = list[i].fwmark,
+					     .addrs = list[i].addrs,
+					     .n_addrs = list[i].n_addrs,
+					     .closed = list[i].closed,
+					     .n_closed = list[i].n_closed,
+					     .spared = list[i].spared,
+					     .n_spared = list[i].n_spared,
+					     .own_mark = list[i].own_mark};
+		memcpy(ret[i].ifname, list[i].ifname, sizeof(ret[i].ifname));
+	}
+	return n;
+}
+
+static int nft_socket(struct agent_sys *s, struct err *e)
+{
+	return s->nft ? 0 : nl_open(NETLINK_NETFILTER, &s->nft, e);
+}
+
+static bool wants_more_than_clamp(const struct agent_state *desired)
+{
+	for (size_t i = 0; i < desired->n_nft; i++)
+		if (desired->nft[i].masquerade || desired->nft[i].forward ||
+		    desired->nft[i].n_closed)
+			return true;
+	return false;
+}
+
+int sys_observe_nft(struct agent_sys *s, const struct agent_state *desired, struct agent_state *ret,
+		    struct err *e)
+{
+	_cleanup_nft_state_ struct nft_state state;
+	_cleanup_free_ struct nft_tunnel *want = calloc(desired->n_nft + 1, sizeof(*want));
+	struct err why = {0};
+
+	nft_state_init(&state);
+	if (!want)
+		return -ENOMEM;
+	if (s->no_nft) {
+		ret->nft_unknown = true;
+		return 0;
+	}
+	int r = nft_socket(s, &why);
+	if (r == 0)
+		r = nft_get(s->nft, &state, &why);
+	if (r == -ENOMEM)
+		return r;
+	if (r < 0 && !wants_more_than_clamp(desired)) {
+		ret->nft_unknown = true;
+		if (desired->n_nft && !s->nft_warned)
+			log_warn("no MSS clamp", LOG_STR("warning", why.msg));
+		s->nft_warned = true;
+		return 0;
+	}
+	if (r < 0) {
+		ret->nft_drifted = true; /* the attempt to set it says why */
+		return 0;
+	}
+	r = nft_compare(&state, want, to_nft(desired->nft, desired->n_nft, want), NULL, e);
+	if (r < 0)
+		return r;
+	/* Alike: the same list stands for it. Different: in what way is not the plan's matter. */
+	ret->nft_drifted = r == 1;
+	for (size_t i = 0; r == 0 && i < desired->n_nft; i++)
+		if (agent_state_add_nft(ret, &desired->nft[i]) < 0)
+			return -ENOMEM;
+	return 0;
+}
+
+int sys_apply_nft(struct agent_sys *s, const struct agent_op *op, struct err *e)
+{
+	_cleanup_free_ struct nft_tunnel *want = calloc(op->n_nft + 1, sizeof(*want));
+	int r;
+
+	if (!want)
+		return err_set(e, -ENOMEM, "out of memory");
+	if ((r = nft_socket(s, e)) < 0)
+		return r;
+	if (op->n_nft == 0)
+		return nft_table_delete(s->nft, e);
+	return nft_apply(s->nft, want, to_nft(op->nft, op->n_nft, want), e);
+}

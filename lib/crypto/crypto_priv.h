@@ -1,0 +1,21 @@
+/* For the files of lib/crypto. */
+#ifndef CRYPTO_CRYPTO_PRIV_H
+#define CRYPTO_CRYPTO_PRIV_H
+
+#include <endian.h>
+#include <stdint.h>
+#include <string.h>
+
+/* Fetches what the AEAD backend of every machine needs: 0 or -EIO. */
+int crypto_aead_init(void);
+
+/* A data packet's nonce (RFC 8439 section 2.3): four zero bytes, the counter little-endian. */
+static inline void crypto_nonce(uint64_t counter, uint8_t ret[static 12])
+{
+	uint64_t le = htole64(counter);
+
+	memset(ret, 0, 4);
+	memcpy(ret + 4, &le, sizeof(le));
+}
+
+#endif

@@ -1,0 +1,281 @@
+/*
+ * Configuration: a change is applied field by field and peer by peer, so that what it does not
+ * name stays as it is: an unchanged peer keeps its session.
+ */
+#include "wg/wg_priv.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* ── the device's key ───────────────────────────────────────────────────────────────────── */
+
+static void set_private_key(struct wg_device *d, const struct key *k, struct wg_time now)
+{
+	struct wg_peer *self;
+
+	d->has_key = k && !key_is_zero(k);
+	if (d->has_key) {
+		*d->private_key = *k;
+		crypto_x25519_clamp(d->private_key);
+		crypto_x25519_public(d->private_key, &d->public_key);
+	} else {
+		mem_wipe(d->private_key, sizeof(*d->private_key));
+		memset(&d->public_key, 0, sizeof(d->public_key));
+	}
+	wg_noise_set_key(d);
+	wg_cookie_set_key(d);
+	list_for_each (p, &d->peers, struct wg_peer, all) {
+		secret_free(mem_steal(&p->static_static));
+		wg_handshake_clear(p);
+		wg_timer_set(p, WG_T_RETRY, WG_OFF);
+		atomic_store(&p->wanted, false);
+		p->sent_any = false;
+		wg_keypair_expire(p);
+	}
+	self = d->has_key ? wg_peer_find(d, &d->public_key) : NULL;
+	if (self)
+		wg_peer_remove(self);
+	list_for_each (p, &d->peers, struct wg_peer, all)
+		if (p->persistent)
+			wg_handshake_keepalive(p, now);
+}
+
+/* The same key again changes nothing: an unchanged configuration cuts no session. */
+static bool key_is_new(const struct wg_device *d, const struct key *k)
+{
+	struct key clamped = {{0}};
+	bool same;
+
+	if (!k || key_is_zero(k))
+		return d->has_key;
+	clamped = *k;
+	crypto_x25519_clamp(&clamped);
+	same = d->has_key && key_eq(&clamped, d->private_key);
+	mem_wipe(&clamped, sizeof(clamped));
+	return !same;
+}
+
+/* ── peers ──────────────────────────────────────────────────────────────────────────────── */
+
+static int set_preshared(struct wg_peer *p, const struct key *k)
+{
+	struct key *slot;
+
+	if (!k || key_is_zero(k)) {
+		secret_free(mem_steal(&p->preshared));
+		return 0;
+	}
+	slot = p->preshared ? p->preshared : secret_new();
+	if (!slot)
+		return -ENOMEM;
+	*slot = *k;
+	p->preshared = slot;
+	return 0;
+}
+
+static int set_allowed(struct wg_peer *p, const struct wgdev_peer_change *c)
+{
+	if (c->replace_allowed)
+		wg_route_remove_peer(p->d, p);
+	for (size_t i = 0; i < c->n_allowed; i++)
+		if (wg_route_add(p->d, p, &c->allowed[i]) < 0)
+			return -ENOMEM;
+	return 0;
+}
+
+static void set_persistent(struct wg_peer *p, uint16_t seconds, struct wg_time now)
+{
+	uint16_t old = p->persistent;
+
+	p->persistent = seconds;
+	if (!atomic_load(&p->d->up))
+		return;
+	wg_timer_set(p, WG_T_PERSIST, seconds ? now.mono.ns + seconds * NS_PER_SEC : WG_OFF);
+	if (seconds && !old)
+		wg_handshake_keepalive(p, now);
+}
+
+static int apply_peer(struct wg_device *d, const struct wgdev_peer_change *c, struct wg_time now)
+{
+	struct wg_peer *p = wg_peer_find(d, &c->public_key);
+	int r = 0;
+
+	if (c->remove) {
+		if (p)
+			wg_peer_remove(p);
+		return 0;
+	}
+	if (!p) {
+		if (c->update_only || (d->has_key && key_eq(&c->public_key, &d->public_key)))
+			return 0;
+		if (d->n_peers >= WG_PEERS_MAX)
+			return -E2BIG;
+		p = wg_peer_add(d, &c->public_key);
+		if (!p)
+			return -ENOMEM;
+	}
+	p->named = true;
+	if (c->set_preshared)
+		r = set_preshared(p, c->preshared_key);
+	if (c->set_endpoint) {
+		struct wg_endpoint e = {.remote = c->endpoint};
+
+		wg_peer_set_endpoint(p, &e);
+	}
+	if (r == 0)
+		r = set_allowed(p, c);
+	if (c->set_keepalive)
+		set_persistent(p, c->keepalive, now);
+	return r;
+}
+
+int wg_apply(struct wg_device *d, const struct wgdev_change *c, struct wg_time now)
+{
+	int r = 0;
+
+	if (c->set_private_key && key_is_new(d, c->private_key))
+		set_private_key(d, c->private_key, now);
+	if (c->replace_peers)
+		list_for_each (p, &d->peers, struct wg_peer, all)
+			p->named = false;
+	for (size_t i = 0; r == 0 && i < c->n_peers; i++)
+		r = apply_peer(d, &c->peers[i], now);
+	if (c->replace_peers && r == 0)
+		list_for_each_safe (p, &d->peers, struct wg_peer, all)
+			if (!p->named)
+				wg_peer_remove(p);
+	return r;
+}
+
+/* Once, and one after the other: their arithmetic would hold up everything else of control. */
+static void resume(struct wg_peer *p, struct mono now)
+{
+	struct wg_device *d = p->d;
+
+	if (!p->resume || !atomic_load(&d->up))
+		return;
+	p->resume = false;
+	if (mono_before(d->resume_at, now))
+		d->resume_at = now;
+	wg_handshake_plan(p, d->resume_at);
+	d->resume_at = mono_add(d->resume_at, WG_RESUME_GAP);
+}
+
+void wg_set_up(struct wg_device *d, bool up, struct wg_time now)
+{
+	if (atomic_exchange(&d->up, up) == up)
+		return;
+	list_for_each (p, &d->peers, struct wg_peer, all) {
+		if (!up) {
+			wg_peer_reset(p);
+			continue;
+		}
+		resume(p, now.mono);
+		if (p->persistent) {
+			wg_timer_set(p, WG_T_PERSIST, now.mono.ns + p->persistent * NS_PER_SEC);
+			wg_handshake_keepalive(p, now);
+		}
+	}
+}
+
+void wg_clear_sources(struct wg_device *d, const struct ip_addr *gone)
+{
+	list_for_each (p, &d->peers, struct wg_peer, all) {
+		struct wg_endpoint e = wg_peer_endpoint(p);
+
+		if (!gone || ip_addr_cmp(&e.local, gone) == 0)
+			wg_peer_clear_source(p);
+	}
+}
+
+void wg_check_sources(struct wg_device *d)
+{
+	list_for_each (p, &d->peers, struct wg_peer, all)
+		wg_peer_check_source(p);
+}
+
+/* ── reading back ───────────────────────────────────────────────────────────────────────── */
+
+static int get_peer(struct wgdev *ret, const struct wg_peer *p)
+{
+	struct wgdev_peer *out = wgdev_add_peer(ret, &p->public_key);
+
+	if (!out)
+		return -ENOMEM;
+	out->preshared_key = secret_copy(p->preshared);
+	if (p->preshared && !out->preshared_key)
+		return -ENOMEM;
+	out->endpoint = wg_peer_endpoint(p).remote;
+	out->keepalive = p->persistent;
+	out->rx_bytes = atomic_load_explicit(&p->rx_bytes, memory_order_relaxed);
+	out->tx_bytes = atomic_load_explicit(&p->tx_bytes, memory_order_relaxed);
+	out->last_handshake = p->last_handshake;
+	list_for_each (r, &p->routes, struct wg_route, of_peer)
+		if (wgdev_peer_add_allowed(out, wg_route_prefix(r)) < 0)
+			return -ENOMEM;
+	return 0;
+}
+
+int wg_get(struct wg_device *d, struct wgdev *ret)
+{
+	if (d->has_key) {
+		ret->private_key = secret_copy(d->private_key);
+		if (!ret->private_key)
+			return -ENOMEM;
+		ret->public_key = d->public_key;
+	}
+	list_for_each (p, &d->peers, struct wg_peer, all) {
+		int r = get_peer(ret, p);
+
+		if (r < 0)
+			return r;
+	}
+	return wgdev_sort(ret);
+}
+
+/* ── across a restart ───────────────────────────────────────────────────────────────────── */
+
+static bool any(const uint8_t stamp[static 12])
+{
+	static const uint8_t none[12];
+
+	return memcmp(stamp, none, sizeof(none)) != 0;
+}
+
+void wg_save(struct wg_device *d, void (*cb)(void *user, const struct wg_peer_state *s), void *user)
+{
+	list_for_each (p, &d->peers, struct wg_peer, all) {
+		struct wg_peer_state s = {.public_key = p->public_key,
+					  .endpoint = wg_peer_endpoint(p),
+					  .session = p->session};
+
+		memcpy(s.received, p->received_stamp, sizeof(s.received));
+		memcpy(s.sent, p->sent_stamp, sizeof(s.sent));
+		if (any(s.received) || any(s.sent))
+			cb(user, &s);
+	}
+}
+
+static void raise(uint8_t stamp[static 12], const uint8_t to[static 12])
+{
+	if (memcmp(to, stamp, 12) > 0)
+		memcpy(stamp, to, 12);
+}
+
+int wg_restore(struct wg_device *d, const struct wg_peer_state *s, struct wg_time now)
+{
+	struct wg_peer *p = wg_peer_find(d, &s->public_key);
+
+	if (!p)
+		return -ENOENT;
+	raise(p->received_stamp, s->received);
+	raise(p->sent_stamp, s->sent);
+	if (wg_peer_endpoint(p).remote.addr.family == AF_UNSPEC)
+		wg_peer_set_endpoint(p, &s->endpoint);
+	/* Of the future when the clock was set back: an initiation too many does no harm. */
+	if (p->session.ns < s->session.ns)
+		p->session = s->session;
+	p->resume = !wall_is_never(s->session) && now.wall.ns - s->session.ns < WG_REJECT_AFTER;
+	resume(p, now.mono);
+	return 0;
+}

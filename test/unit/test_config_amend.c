@@ -1,0 +1,378 @@
+/*
+ * lib/config/amend.c: an amended configuration is what config_read makes of the new text, places
+ * included, or the attempt is given up. Shown on random documents and edits: of peers, as people
+ * make them, and of bytes anywhere, as nobody does.
+ */
+#include "unit.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/str.h"
+#include "config/amend.h"
+
+static unsigned seed;
+
+static unsigned below(unsigned n)
+{
+	seed = seed * 1103515245 + 12345;
+	return (seed >> 8) % n;
+}
+
+/* --- what two configurations have in common --- */
+
+static void dump_pos(struct buf *b, const struct cfg_pos *p)
+{
+	buf_addf(b, "@%u:%u/%u ", p->line, p->column, p->offset);
+}
+
+static void dump_ref(struct buf *b, const struct config_keyref *r)
+{
+	buf_addf(b, "%s|%s|%s", r->path ? r->path : "", r->env ? r->env : "",
+		 r->secret ? r->secret : "");
+	dump_pos(b, &r->pos);
+}
+
+static void dump_endpoint(struct buf *b, const struct config_endpoint *e)
+{
+	char text[IP_ENDPOINT_LEN];
+
+	buf_addf(b, "%d %s %s %u ", e->set, e->host ? e->host : "-",
+		 ip_endpoint_str(&e->addr, text), e->port);
+}
+
+static void dump_peer(struct buf *b, const struct config_peer *p)
+{
+	char text[KEY_BASE64], prefix[IP_PREFIX_LEN];
+
+	buf_addf(b, "  %s %s ", p->name, key_to_base64(&p->public_key, text));
+	dump_pos(b, &p->pos);
+	dump_ref(b, &p->preshared);
+	dump_endpoint(b, &p->endpoint);
+	for (size_t i = 0; i < p->n_allowed; i++)
+		buf_addf(b, "%s ", ip_prefix_str(&p->allowed[i], prefix));
+	buf_addf(b, "%u %d %u\n", p->keepalive, p->required, p->stale_after_secs);
+}
+
+static void dump(struct buf *b, const struct config *c)
+{
+	char text[IP_PREFIX_LEN];
+
+	for (size_t i = 0; i < c->n_networks; i++) {
+		const struct config_network *n = &c->networks[i];
+
+		buf_addf(b, "%s %s %d %s %zu %u %u %u %u ", n->name, n->source, n->enabled,
+			 n->interface, n->n_addresses, n->mtu, n->listen_port, n->table, n->metric);
+		buf_addf(b, "%d %u %u %d ", n->readiness, n->quorum, n->stale_after_secs,
+			 n->mss_clamp);
+		dump_pos(b, &n->pos);
+		dump_ref(b, &n->private_key);
+		buf_adds(b, "\n");
+		for (size_t j = 0; j < n->n_peers; j++)
+			dump_peer(b, &n->peers[j]);
+		for (size_t j = 0; j < n->n_claimed; j++)
+			buf_addf(b, "%s ", ip_prefix_str(&n->claimed[j], text));
+	}
+	buf_addf(b, "clean %d\n", c->clean);
+}
+
+static struct config_doc doc_of(const char *text)
+{
+	return (struct config_doc){"a.toml", CONFIG_TOML, text, strlen(text)};
+}
+
+/* With another document beside it, as a source has them. */
+static struct config *read_whole(const char *text)
+{
+	static const char other[] =
+		"[network.other]\ninterface = \"wg9\"\n[[network.other.peers]]\n"
+		"public_key = \"//////////////////////////////////////////8=\"\n"
+		"allowed_ips = [\"10.9.0.0/16\"]\n";
+	struct config_doc docs[] = {doc_of(text),
+				    {"b.toml", CONFIG_TOML, other, sizeof(other) - 1}};
+	_cleanup_config_diags_ struct config_diags diags = {0};
+	struct config *c = NULL;
+
+	config_read(docs, 2, "node", &c, &diags);
+	return c;
+}
+
+/* 1: amended, 0: given up. What was amended is compared with what is read. */
+static int amend(const char *was, const char *now)
+{
+	_cleanup_config_amendment_ struct config_amendment a = {0};
+	_cleanup_config_ struct config *c = read_whole(was), *whole = NULL;
+	struct buf x = BUF_INIT(0), y = BUF_INIT(0);
+	struct config_doc docs[] = {doc_of(was), doc_of(now)};
+
+	if (!c)
+		return 0;
+	int r = config_amendment_read(c, &docs[0], &docs[1], &a);
+	if (r < 0) {
+		ck_assert_int_eq(r, -EAGAIN);
+		return 0;
+	}
+	ck_assert_int_eq(config_amend(c, &a), 0);
+	whole = read_whole(now);
+	dump(&x, c);
+	if (whole)
+		dump(&y, whole);
+	if (!whole || !str_eq(buf_str(&x), buf_str(&y))) {
+		fprintf(stderr, "--- was\n%s--- now\n%s--- amended\n%s--- read\n%s", was, now,
+			buf_str(&x), buf_str(&y)); /* more than check has room for */
+		ck_abort_msg(whole ? "not the same" : "amended what is refused");
+	}
+	buf_free(&x);
+	buf_free(&y);
+	return 1;
+}
+
+/* --- documents --- */
+
+#define BLOCKS 12
+
+struct block {
+	unsigned id, network, allowed, endpoint, keepalive, style;
+};
+
+struct doc {
+	struct block blocks[BLOCKS + 2];
+	unsigned n, next;
+	bool foreign;
+};
+
+static struct block new_block(struct doc *d)
+{
+	unsigned id = ++d->next;
+	struct block b = {id, id > 8, id * 4 + below(3), below(200), below(3), below(16)};
+
+	return b;
+}
+
+static void put_block(struct buf *b, const struct block *k)
+{
+	struct key key = {{(uint8_t)k->id, 1}};
+	char text[KEY_BASE64];
+	const char *indent = k->style == 1 ? "  " : "";
+
+	key_to_base64(&key, text);
+	if (k->style == 2)
+		buf_adds(b, "# a comment [[with brackets]]\n");
+	buf_addf(b, "%s[[network.%s.peers]]%s\n", indent, k->network ? "b" : "a",
+		 k->style == 3 ? " # [note]" : "");
+	buf_addf(b, "name = \"p%u\"\npublic_key = \"%s\"\n", k->id, text);
+	buf_addf(b, "allowed_ips = [%s\"10.%u.%u.0/24\", \"fd00:%x::/64\"]\n",
+		 k->style == 4 ? "\n  " : "", k->network, k->allowed, k->allowed);
+	if (k->endpoint > 50)
+		buf_addf(b, "endpoint = \"192.0.2.%u:51820\"\n", k->endpoint);
+	if (k->keepalive)
+		buf_addf(b, "persistent_keepalive_secs = %u\n", k->keepalive);
+	if (k->style == 0)
+		buf_adds(b, "preshared_key_secret = \"psk\"\n");
+}
+
+static char *render(const struct doc *d)
+{
+	struct buf b = BUF_INIT(0);
+
+	buf_adds(&b, "title = \"x\"\n[network.a]\naddress = \"10.100.0.1/24\"\n"
+		     "private_key_secret = \"a\"\nreadiness = 1\n"
+		     "[network.b]\ninterface = \"wg1\"\n");
+	for (unsigned i = 0; i < d->n; i++) {
+		put_block(&b, &d->blocks[i]);
+		if (d->foreign && i == d->n / 2)
+			buf_adds(&b, "[http]\nport = 80\n");
+	}
+	return b.data;
+}
+
+static struct doc new_doc(void)
+{
+	struct doc d = {.n = 0, .foreign = below(3) == 0};
+
+	while (d.n < BLOCKS)
+		d.blocks[d.n++] = new_block(&d);
+	return d;
+}
+
+/* One edit as people make them. */
+static void edit(struct doc *d)
+{
+	unsigned at = below(d->n);
+	struct block *k = &d->blocks[at];
+
+	switch (below(7)) {
+	case 0: k->allowed = 200 + below(50); break;
+	case 1: k->endpoint = below(200); break;
+	case 2: k->keepalive = below(3); break;
+	case 3: /* another key: one peer goes, another comes */ k->id = ++d->next; break;
+	case 4:
+		memmove(k, k + 1, (d->n - at - 1) * sizeof(*k));
+		d->n--;
+		break;
+	case 5:
+		memmove(k + 1, k, (d->n - at) * sizeof(*k));
+		*k = new_block(d);
+		d->n++;
+		break;
+	default: /* a clash, in places */ k->allowed = d->blocks[below(d->n)].allowed; break;
+	}
+}
+
+START_TEST(edits_of_peers)
+{
+	int amended = 0, n = 3000;
+
+	for (int i = 0; i < n; i++) {
+		seed = (unsigned)i;
+		struct doc d = new_doc();
+		char *was = render(&d);
+		unsigned edits = below(4) ? 1 : 2;
+
+		while (edits--)
+			edit(&d);
+		char *now = render(&d);
+		amended += amend(was, now);
+		free(was);
+		free(now);
+	}
+	/* Given up are clashes, the last required peer, and edits around another table. */
+	ck_assert_msg(amended > n / 3, "%d of %d", amended, n);
+}
+END_TEST
+
+static char *mutate(const char *text)
+{
+	static const char *const pieces[] = {
+		"[",
+		"]",
+		"\n",
+		"\"",
+		"#",
+		"=",
+		"'",
+		"[[",
+		"]]\n",
+		"\"\"\"",
+		"'''",
+		"\n[",
+		"\r\n",
+		"[network.a]\n",
+		"{",
+		"}",
+		",",
+		"\xC3",
+		" ",
+		"a",
+		"[[network.a.peers]]\n",
+		"\t",
+		"\xEF\xBB\xBF",
+	};
+	size_t len = strlen(text), at = below((unsigned)len), cut = below(3) ? 0 : below(40);
+	struct buf b = BUF_INIT(0);
+
+	if (cut > len - at)
+		cut = len - at;
+	buf_add(&b, text, at);
+	if (below(4)) {
+		buf_adds(&b, pieces[below(ARRAY_LEN(pieces))]);
+	} else {
+		size_t from = below((unsigned)len), n = below(200);
+
+		buf_add(&b, text + from, n < len - from ? n : len - from);
+	}
+	buf_adds(&b, text + at + cut);
+	return b.data;
+}
+
+START_TEST(edits_of_bytes)
+{
+	int amended = 0;
+
+	for (int i = 0; i < 5000; i++) {
+		seed = (unsigned)i * 7919;
+		struct doc d = new_doc();
+		char *was = render(&d), *now = mutate(was);
+
+		if (below(2)) { /* from one odd text to another */
+			char *again = mutate(now);
+
+			free(was);
+			was = now;
+			now = again;
+		}
+		amended += amend(was, now);
+		free(was);
+		free(now);
+	}
+	ck_assert_int_gt(amended, 30);
+}
+END_TEST
+
+#define HEAD "[network.a]\n"
+#define PEER(id, ip)                                                                               \
+	"[[network.a.peers]]\npublic_key = \"A" id                                                 \
+	"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\"\n"                                           \
+	"allowed_ips = [\"" ip "\"]\n"
+
+START_TEST(what_is_amended)
+{
+	/* changed, added at the end, in front, in between, removed first and last */
+	const char *one = HEAD PEER("Q", "10.0.0.1/32") PEER("g", "10.0.0.2/32");
+
+	ck_assert_int_eq(amend(one, HEAD PEER("Q", "10.0.0.3/32") PEER("g", "10.0.0.2/32")), 1);
+	ck_assert_int_eq(amend(one, HEAD PEER("Q", "10.0.0.1/32") PEER("g", "10.0.0.2/32")
+					    PEER("w", "10.0.0.3/32")),
+			 1);
+	ck_assert_int_eq(amend(one, HEAD PEER("w", "10.0.0.3/32") PEER("Q", "10.0.0.1/32")
+					    PEER("g", "10.0.0.2/32")),
+			 1);
+	ck_assert_int_eq(amend(one, HEAD PEER("Q", "10.0.0.1/32") PEER("w", "10.0.0.3/32")
+					    PEER("g", "10.0.0.2/32")),
+			 1);
+	ck_assert_int_eq(amend(one, HEAD PEER("g", "10.0.0.2/32")), 1);
+	ck_assert_int_eq(amend(one, HEAD PEER("Q", "10.0.0.1/32")), 1);
+	/* two peers change places: their prefixes move */
+	ck_assert_int_eq(amend(one, HEAD PEER("Q", "10.0.0.2/32") PEER("g", "10.0.0.1/32")), 1);
+}
+END_TEST
+
+START_TEST(what_is_left)
+{
+	const char *one = HEAD PEER("Q", "10.0.0.1/32") PEER("g", "10.0.0.2/32");
+	const char *part = HEAD PEER("Q", "10.0.0.1/32") PEER(
+		"g",
+		"10.0.0.2/32") "[[network.a.nodes.node.peers]]\n"
+			       "public_key = \"AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\"\n";
+	const char *part_now = HEAD PEER("Q", "10.0.0.3/32") PEER(
+		"g",
+		"10.0.0.2/32") "[[network.a.nodes.node.peers]]\n"
+			       "public_key = \"AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\"\n";
+
+	/* the network itself, a clash with a peer that stays, with another network's route */
+	ck_assert_int_eq(
+		amend(one, HEAD "mtu = 1400\n" PEER("Q", "10.0.0.1/32") PEER("g", "10.0.0.2/32")),
+		0);
+	ck_assert_int_eq(amend(one, HEAD PEER("Q", "10.0.0.2/32") PEER("g", "10.0.0.2/32")), 0);
+	ck_assert_int_eq(amend(one, HEAD PEER("g", "10.0.0.1/32") PEER("g", "10.0.0.2/32")), 0);
+	ck_assert_int_eq(amend(one, HEAD PEER("Q", "10.9.0.0/16") PEER("g", "10.0.0.2/32")), 0);
+	/* a finding, a slip, the last peer */
+	ck_assert_int_eq(
+		amend(one, HEAD PEER("Q", "10.0.0.1/32") "x = 1\n" PEER("g", "10.0.0.2/32")), 0);
+	ck_assert_int_eq(amend(one, HEAD PEER("Q", "10.0.0.1/33") PEER("g", "10.0.0.2/32")), 0);
+	ck_assert_int_eq(amend(HEAD PEER("Q", "10.0.0.1/32"), HEAD), 0);
+	/* a part for this node */
+	ck_assert_int_eq(amend(part, part_now), 0);
+}
+END_TEST
+
+static Suite *suite(void)
+{
+	return UNIT_SUITE("config-amend", what_is_amended, what_is_left, edits_of_peers,
+			  edits_of_bytes);
+}
+
+UNIT_MAIN(suite)

@@ -1,0 +1,383 @@
+/*
+ * lib/offload against a plain reference: packets are built and cut here byte by byte, with
+ * checksums of two bytes at a time, and must come out the same.
+ */
+#include <endian.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "offload/offload.h"
+#include "offloadref.h"
+#include "unit.h"
+
+START_TEST(sums)
+{
+	uint8_t b[300], to[300];
+
+	for (unsigned i = 0; i < sizeof(b); i++)
+		b[i] = (uint8_t)(i * 151 + 7);
+	memset(b + 100, 0xFF, 64);
+	for (unsigned len = 0; len < sizeof(b) - 8; len++) {
+		for (unsigned at = 0; at < 8; at++) {
+			uint16_t want = ref_sum(0, b + at, len);
+
+			ck_assert_uint_eq(be16toh((uint16_t)offload_sum(b + at, len)), want);
+			memset(to, 0, sizeof(to));
+			ck_assert_uint_eq(be16toh((uint16_t)offload_sum_copy(to, b + at, len)),
+					  want);
+			ck_assert_mem_eq(to, b + at, len);
+			ck_assert_uint_eq(to[len], 0);
+		}
+	}
+}
+END_TEST
+
+/* Cuts `p` by the library and by the reference. */
+static void compare_cut(const struct ref_packet *p, uint32_t size)
+{
+	static struct ref_packet want[REF_MAX];
+	static uint8_t super[65536], out[65536];
+	struct virtio_net_hdr h;
+	struct offload_cut c;
+	uint32_t len = ref_super(p, size, &h, super);
+	unsigned n = ref_cut(p, size, want);
+
+	ck_assert_int_eq(offload_cut(&h, super, len, &c), 0);
+	ck_assert_uint_eq(c.n, n);
+	for (unsigned i = 0; i < n; i++) {
+		uint8_t bytes[REF_BYTES];
+		uint32_t want_len = ref_bytes(&want[i], bytes);
+
+		ck_assert_uint_eq(offload_cut_len(&c, i), want_len);
+		memset(out, 0xAA, want_len + 1);
+		offload_cut_write(&c, i, out);
+		ck_assert_mem_eq(out, bytes, want_len);
+		ck_assert_uint_eq(out[want_len], 0xAA);
+	}
+}
+
+START_TEST(cut_all_kinds)
+{
+	for (unsigned kind = 0; kind < 4; kind++)
+		for (unsigned options = 0; options <= 12; options += 12)
+			for (uint32_t payload = 1; payload < 5000; payload += 613)
+				for (uint32_t size = 500; size < 1500; size += 333) {
+					struct ref_packet p = ref_new(kind & 1, kind & 2, payload);
+
+					p.options = p.tcp ? options : 0;
+					compare_cut(&p, size);
+				}
+}
+END_TEST
+
+START_TEST(cut_flags)
+{
+	struct ref_packet p = ref_new(false, true, 3000);
+
+	p.flags = 0x99; /* CWR, ACK, PSH, FIN */
+	p.id = 0xFFFE;
+	p.seq = 0xFFFFFF00;
+	compare_cut(&p, 1000);
+}
+END_TEST
+
+START_TEST(cut_only_a_checksum)
+{
+	struct ref_packet p = ref_new(true, false, 777);
+	uint8_t b[REF_BYTES], want[REF_BYTES], out[REF_BYTES];
+	struct virtio_net_hdr h;
+	uint32_t len = ref_super(&p, 0, &h, b);
+	struct offload_cut c;
+
+	ck_assert_int_eq(offload_cut(&h, b, len, &c), 0);
+	ck_assert_uint_eq(c.n, 1);
+	ck_assert_uint_eq(offload_cut_len(&c, 0), len);
+	offload_cut_write(&c, 0, out);
+	ref_bytes(&p, want);
+	ck_assert_mem_eq(out, want, len);
+	/* Nothing to do: as it is. */
+	h = (struct virtio_net_hdr){0};
+	ck_assert_int_eq(offload_cut(&h, b, len, &c), 0);
+	offload_cut_write(&c, 0, out);
+	ck_assert_mem_eq(out, b, len);
+}
+END_TEST
+
+START_TEST(cut_refuses)
+{
+	struct ref_packet p = ref_new(false, true, 3000);
+	uint8_t b[REF_BYTES];
+	struct virtio_net_hdr good, h;
+	uint32_t len = ref_super(&p, 1000, &good, b);
+	struct offload_cut c = {.n = 99};
+
+#define REFUSE(change, n)                                                                          \
+	do {                                                                                       \
+		h = good;                                                                          \
+		change;                                                                            \
+		ck_assert_int_lt(offload_cut(&h, b, n, &c), 0);                                    \
+	} while (0)
+	REFUSE(h.gso_size = 0, len);
+	REFUSE(h.flags = 0, len);
+	REFUSE(h.gso_type = VIRTIO_NET_HDR_GSO_TCPV6, len);
+	REFUSE(h.gso_type = VIRTIO_NET_HDR_GSO_UDP, len);
+	REFUSE(h.gso_type = VIRTIO_NET_HDR_GSO_UDP_L4, len);
+	REFUSE(h.csum_start = 24, len);
+	REFUSE(h.csum_start = 0xFFFF, len);
+	REFUSE(h.csum_offset = 0xFFFF, len);
+	REFUSE(h.csum_offset = 6, len);
+	REFUSE((void)0, 39);
+	REFUSE((void)0, 40);
+	REFUSE((void)0, 19);
+	b[32] = 0x40;
+	REFUSE((void)0, len);
+	b[0] = 0x15;
+	REFUSE((void)0, len);
+	ck_assert_uint_eq(c.n, 99);
+}
+END_TEST
+
+/* ── joining ────────────────────────────────────────────────────────────────────────────── */
+
+/* What was written, one piece of memory each. */
+struct sink {
+	unsigned n, joined;
+	struct virtio_net_hdr h[64];
+	uint8_t data[64][65536];
+	uint32_t len[64];
+};
+static struct sink sink;
+
+static void collect(void *user, const struct virtio_net_hdr *h, const struct iovec *iov, unsigned n)
+{
+	struct sink *s = user;
+
+	ck_assert_uint_lt(s->n, 64);
+	s->h[s->n] = *h;
+	s->len[s->n] = 0;
+	for (unsigned i = 0; i < n; i++) {
+		memcpy(s->data[s->n] + s->len[s->n], iov[i].iov_base, iov[i].iov_len);
+		s->len[s->n] += (uint32_t)iov[i].iov_len;
+	}
+	s->joined += h->gso_type != VIRTIO_NET_HDR_GSO_NONE;
+	s->n++;
+}
+
+static struct offload_gro gro;
+static uint8_t memory[64][REF_BYTES], original[64][REF_BYTES];
+static uint32_t lengths[64];
+
+/* Packets go in; what comes out, cut again, is the same packets: as many writes as `writes`. */
+static void join(const struct ref_packet *p, unsigned n, unsigned writes)
+{
+	unsigned at = 0;
+
+	memset(&sink, 0, sizeof(sink));
+	offload_gro_init(&gro, collect, &sink);
+	gro.tcp = gro.udp = true;
+	for (unsigned i = 0; i < n; i++) {
+		lengths[i] = ref_bytes(&p[i], memory[i]);
+		memcpy(original[i], memory[i], lengths[i]);
+		offload_gro_add(&gro, memory[i], lengths[i]);
+	}
+	offload_gro_flush(&gro);
+	ck_assert_uint_eq(sink.n, writes);
+	for (unsigned i = 0; i < sink.n; i++) {
+		struct offload_cut c;
+		uint8_t out[REF_BYTES];
+
+		ck_assert_int_eq(offload_cut(&sink.h[i], sink.data[i], sink.len[i], &c), 0);
+		for (unsigned k = 0; k < c.n; k++, at++) {
+			ck_assert_uint_lt(at, n);
+			ck_assert_uint_eq(offload_cut_len(&c, k), lengths[at]);
+			offload_cut_write(&c, k, out);
+			ck_assert_mem_eq(out, original[at], lengths[at]);
+		}
+	}
+	ck_assert_uint_eq(at, n);
+}
+
+static void series(struct ref_packet *p, unsigned n, bool v6, bool tcp, uint32_t payload)
+{
+	for (unsigned i = 0; i < n; i++) {
+		p[i] = ref_new(v6, tcp, payload);
+		p[i].options = tcp ? 12 : 0;
+		p[i].id = (uint16_t)(0xFFFD + i);
+		p[i].seq = 0xFFFFF000 + i * payload;
+		p[i].fill = (uint8_t)i;
+	}
+}
+
+START_TEST(join_series)
+{
+	struct ref_packet p[40];
+
+	for (unsigned kind = 0; kind < 4; kind++) {
+		series(p, 40, kind & 1, kind & 2, 1368);
+		join(p, 40, 1);
+		p[39].payload = 5;
+		join(p, 40, 1);
+		/* A short one ends it. */
+		p[20].payload = 1000;
+		if (kind & 2)
+			for (unsigned i = 21; i < 40; i++)
+				p[i].seq -= 368;
+		join(p, 40, 2);
+	}
+}
+END_TEST
+
+START_TEST(join_bounds)
+{
+	struct ref_packet p[60];
+
+	/* 65,535 bytes. */
+	series(p, 60, false, true, 1400);
+	join(p, 60, 2);
+	series(p, 60, true, false, 1400);
+	join(p, 60, 2);
+}
+END_TEST
+
+START_TEST(push_ends_it)
+{
+	struct ref_packet p[4];
+
+	series(p, 4, false, true, 1000);
+	p[1].flags |= 8;
+	join(p, 4, 2);
+	ck_assert_uint_eq(sink.joined, 2);
+	series(p, 4, false, true, 1000);
+	p[0].flags |= 8;
+	join(p, 4, 2);
+}
+END_TEST
+
+/* Every difference in the headers keeps packets apart. */
+START_TEST(not_joined)
+{
+	struct ref_packet p[2];
+
+#define APART(v6, tcp, change)                                                                     \
+	do {                                                                                       \
+		series(p, 2, v6, tcp, 1000);                                                       \
+		change;                                                                            \
+		join(p, 2, 2);                                                                     \
+		ck_assert_uint_eq(sink.joined, 0);                                                 \
+	} while (0)
+	for (unsigned v6 = 0; v6 < 2; v6++) {
+		APART(v6, true, p[1].seq++);
+		APART(v6, true, p[1].ack++);
+		APART(v6, true, p[1].window++);
+		APART(v6, true, p[1].urgent++);
+		APART(v6, true, p[1].option_byte++);
+		APART(v6, true, p[1].options = 16);
+		APART(v6, true, p[1].port++);
+		APART(v6, true, p[1].payload++);
+		APART(v6, true, p[1].payload = 0);
+		APART(v6, true, p[1].tos ^= 1);
+		APART(v6, true, p[1].ttl--);
+		APART(v6, true, p[1].host++);
+		for (unsigned flag = 1; flag < 256; flag *= 2)
+			if (flag != 8)
+				APART(v6, true, p[1].flags ^= (uint8_t)flag);
+		APART(v6, true, p[1].bad_sum = true);
+		APART(v6, true, p[0].bad_sum = true);
+		APART(v6, false, p[1].bad_sum = true);
+		APART(v6, false, p[1].payload++);
+		APART(v6, false, p[1].port++);
+		APART(v6, false, p[1].tcp = true);
+	}
+	APART(true, true, p[1].flow++);
+	APART(false, true, p[1].id++);
+	APART(false, true, p[1].df = !p[1].df);
+	/* Without ports there is no telling whose order it would be in. */
+	APART(false, true, p[0].more_fragments = true);
+	APART(false, true, p[1].bad_ip_sum = true);
+	APART(false, false, p[1].no_sum = true);
+}
+END_TEST
+
+/* An identification that stays the same, where fragments are forbidden. */
+START_TEST(fixed_id)
+{
+	struct ref_packet p[3];
+
+	series(p, 3, false, false, 900);
+	for (unsigned i = 0; i < 3; i++) {
+		p[i].id = 0;
+		p[i].df = true;
+		lengths[i] = ref_bytes(&p[i], memory[i]);
+	}
+	memset(&sink, 0, sizeof(sink));
+	offload_gro_init(&gro, collect, &sink);
+	gro.udp = true;
+	for (unsigned i = 0; i < 3; i++)
+		offload_gro_add(&gro, memory[i], lengths[i]);
+	offload_gro_flush(&gro);
+	ck_assert_uint_eq(sink.n, 1);
+	for (unsigned i = 0; i < 3; i++) {
+		p[i].df = false;
+		lengths[i] = ref_bytes(&p[i], memory[i]);
+	}
+	for (unsigned i = 0; i < 3; i++)
+		offload_gro_add(&gro, memory[i], lengths[i]);
+	offload_gro_flush(&gro);
+	ck_assert_uint_eq(sink.n, 4);
+}
+END_TEST
+
+/* Flows in turn: each is joined, and none is out of its own order. */
+START_TEST(many_flows)
+{
+	unsigned next[20] = {0}, total = 0;
+
+	memset(&sink, 0, sizeof(sink));
+	offload_gro_init(&gro, collect, &sink);
+	gro.tcp = gro.udp = true;
+	for (unsigned i = 0; i < 60; i++) {
+		struct ref_packet p = ref_new(i & 1, true, 100);
+
+		p.port = (uint16_t)(1000 + i % 20);
+		p.id = (uint16_t)(i / 20);
+		p.seq = i / 20 * 100;
+		lengths[i] = ref_bytes(&p, memory[i]);
+		offload_gro_add(&gro, memory[i], lengths[i]);
+	}
+	offload_gro_flush(&gro);
+	for (unsigned i = 0; i < sink.n; i++) {
+		uint8_t *t = sink.data[i] + (sink.data[i][0] >> 4 == 4 ? 20 : 40);
+		unsigned flow = (unsigned)(t[0] << 8 | t[1]) - 1000, seq = t[6] << 8U | t[7];
+		uint32_t payload = sink.len[i] - (uint32_t)(t - sink.data[i]) - 20;
+
+		ck_assert_uint_lt(flow, 20);
+		ck_assert_uint_eq(seq, next[flow]);
+		next[flow] += payload;
+		total += payload;
+	}
+	ck_assert_uint_eq(total, 6000);
+}
+END_TEST
+
+START_TEST(switched_off)
+{
+	struct ref_packet p[2];
+
+	series(p, 2, false, true, 100);
+	memset(&sink, 0, sizeof(sink));
+	offload_gro_init(&gro, collect, &sink);
+	gro.udp = true;
+	for (unsigned i = 0; i < 2; i++)
+		offload_gro_add(&gro, memory[i], ref_bytes(&p[i], memory[i]));
+	ck_assert_uint_eq(sink.n, 2);
+}
+END_TEST
+
+static Suite *suite(void)
+{
+	return UNIT_SUITE("offload", sums, cut_all_kinds, cut_flags, cut_only_a_checksum,
+			  cut_refuses, join_series, join_bounds, push_ends_it, not_joined, fixed_id,
+			  many_flows, switched_off);
+}
+
+UNIT_MAIN(suite)
