@@ -1,0 +1,285 @@
+/*
+ * harmony-agent check and harmony-agent plan: what a configuration says, and what it would change
+ * here. Neither changes anything; check does not even look at the machine.
+ */
+#include "commands.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "agent/desired.h"
+#include "agent/plan.h"
+#include "agent/source_file.h"
+#include "agent/sys.h"
+#include "agent/wanted.h"
+#include "base/buf.h"
+#include "base/str.h"
+#include "json/json.h"
+
+static const char check_help[] =
+	"usage: harmony-agent check [OPTION…] PATH…\n"
+	"\n"
+	"Validates configuration files, or directories of such, and touches nothing. All findings\n"
+	"are printed, one a line, warnings too.\n"
+	"\n"
+	"  --node-name NAME  selects [network.X.nodes.\"NAME\"] (default: NODE_NAME, the host "
+	"name)\n"
+	"  --keys            also read the key files that are named\n"
+	"  --json            {\"ok\", \"errors\", \"warnings\", \"networks\"}\n"
+	"\n"
+	"Exit status: 0 good; 1 errors in the configuration; 2 wrong command line, unreadable "
+	"file.\n";
+
+static const char plan_help[] =
+	"usage: harmony-agent plan [OPTION…] PATH…\n"
+	"\n"
+	"Prints what 'up' would change on this machine, and changes nothing.\n"
+	"\n"
+	"  --node-name NAME  selects [network.X.nodes.\"NAME\"] (default: NODE_NAME, the host "
+	"name)\n"
+	"  --state-dir DIR   where generated keys are (default " STATE_DIR_DEFAULT ")\n"
+	"  --no-nft          leave nftables out\n"
+	"  --guard           as of up\n"
+	"  --json            {\"operations\": [{\"op\", \"interface\", \"change\"}]}\n"
+	"\n"
+	"Exit status: 0 nothing to change; 1 something to change, or errors in the configuration;\n"
+	"2 wrong command line, unreadable file; 3 the machine's state could not be read.\n";
+
+enum { OPT_NODE = 256, OPT_STATE_DIR, OPT_NO_NFT, OPT_GUARD, OPT_JSON, OPT_KEYS };
+
+struct settings {
+	const char *node, *state_dir;
+	bool json, no_nft, guard, keys, help;
+};
+
+static int parse(int argc, char **argv, const struct option *options, struct settings *s)
+{
+	int c;
+
+	while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+		switch (c) {
+		case OPT_NODE: s->node = optarg; break;
+		case OPT_STATE_DIR: s->state_dir = optarg; break;
+		case OPT_NO_NFT: s->no_nft = true; break;
+		case OPT_GUARD: s->guard = true; break;
+		case OPT_JSON: s->json = true; break;
+		case OPT_KEYS: s->keys = true; break;
+		case 'h': s->help = true; return 0;
+		default:
+			return cmd_fail(argv[0], EXIT_USAGE,
+					"'harmony-agent %s --help' lists the options", argv[0]);
+		}
+	}
+	if (optind == argc)
+		return cmd_fail(argv[0], EXIT_USAGE, "found no path, accepted: one or more");
+	s->node = node_name(s->node);
+	return 0;
+}
+
+static void write_texts(struct buf *b, const char *name, const struct config_diags *d, bool warning)
+{
+	const char *sep = "";
+
+	buf_addf(b, "\"%s\":[", name);
+	for (size_t i = 0; i < d->n; i++) {
+		if (d->items[i].warning != warning)
+			continue;
+		buf_adds(b, sep);
+		json_quote(b, d->items[i].text);
+		sep = ",";
+	}
+	buf_addc(b, ']');
+}
+
+static int print_check(const struct settings *s, const struct config_diags *diags,
+		       const struct config *c)
+{
+	_cleanup_buf_ struct buf b = BUF_INIT(0);
+	size_t peers = 0;
+
+	if (s->json) {
+		buf_addf(&b, "{\"ok\":%s,", diags->n_errors ? "false" : "true");
+		write_texts(&b, "errors", diags, false);
+		buf_addc(&b, ',');
+		write_texts(&b, "warnings", diags, true);
+		buf_adds(&b, ",\"networks\":[");
+		for (size_t i = 0; c && i < c->n_networks; i++) {
+			buf_adds(&b, i ? ",{\"name\":" : "{\"name\":");
+			json_quote(&b, c->networks[i].name);
+			buf_addf(&b, ",\"peers\":%zu}", c->networks[i].n_peers);
+		}
+		buf_adds(&b, "]}\n");
+		fputs(buf_str(&b), stdout);
+	} else {
+		config_diags_write(diags, &b);
+		fputs(buf_str(&b), stderr);
+		for (size_t i = 0; c && i < c->n_networks; i++)
+			peers += c->networks[i].n_peers;
+		if (c)
+			printf("ok: %zu network%s, %zu peer%s\n", c->n_networks,
+			       c->n_networks == 1 ? "" : "s", peers, peers == 1 ? "" : "s");
+	}
+	return diags->n_errors ? EXIT_FAILED : EXIT_OK;
+}
+
+int cmd_check(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{"node-name", required_argument, NULL, OPT_NODE},
+		{"json", no_argument, NULL, OPT_JSON},
+		{"keys", no_argument, NULL, OPT_KEYS},
+		{"help", no_argument, NULL, 'h'},
+		{NULL, 0, NULL, 0},
+	};
+	struct settings s = {0};
+	_cleanup_agent_docs_ struct agent_docs docs = {0};
+	_cleanup_config_diags_ struct config_diags diags = {0};
+	_cleanup_config_ struct config *c = NULL;
+	struct err e = {0};
+	int r = parse(argc, argv, options, &s);
+
+	if (r)
+		return r;
+	if (s.help) {
+		fputs(check_help, stdout);
+		return EXIT_OK;
+	}
+	if (agent_files_read((const char *const *)argv + optind, (size_t)(argc - optind), &docs,
+			     &e) < 0)
+		return cmd_fail("check", EXIT_USAGE, "%s", e.msg);
+	r = config_read(docs.items, docs.n, s.node, &c, &diags);
+	for (size_t i = 0; r == 0 && s.keys && i < c->n_networks; i++) {
+		struct config_keys keys = {0};
+
+		r = config_resolve_keys(&c->networks[i], NULL, &keys, &diags);
+		config_keys_clear(&keys);
+		r = r == -EINVAL ? 0 : r;
+	}
+	if (r == -ENOMEM)
+		return cmd_fail("check", EXIT_SYSTEM, "out of memory");
+	return print_check(&s, &diags, c);
+}
+
+/* --- plan --- */
+
+/* Names are not looked up here: a peer whose endpoint is a name is planned as it stands. */
+static bool literal_endpoint(void *arg, const struct config_network *n, const struct config_peer *p,
+			     struct ip_endpoint *ret, bool *ret_assert)
+{
+	if (p->endpoint.host)
+		return false;
+	*ret = p->endpoint.addr;
+	*ret_assert = false;
+	return true;
+}
+
+static uint32_t path_mtu(void *arg, const struct ip_endpoint *e, uint32_t fwmark)
+{
+	return agent_sys_path_mtu(arg, e, fwmark);
+}
+
+static void print_plan(const struct settings *s, const struct agent_plan *p)
+{
+	_cleanup_buf_ struct buf b = BUF_INIT(0);
+
+	if (s->json)
+		buf_adds(&b, "{\"operations\":[");
+	for (size_t i = 0; i < p->n; i++) {
+		_cleanup_buf_ struct buf text = BUF_INIT(0);
+		const char *ifname = agent_op_ifname(&p->ops[i]);
+
+		agent_op_text(&p->ops[i], &text);
+		if (!s->json) {
+			buf_addf(&b, "%s\n", buf_str(&text));
+			continue;
+		}
+		buf_addf(&b, "%s{\"op\":\"%s\",\"interface\":", i ? "," : "",
+			 agent_op_name(p->ops[i].kind));
+		if (ifname)
+			json_quote(&b, ifname);
+		else
+			buf_adds(&b, "null");
+		buf_adds(&b, ",\"change\":");
+		json_quote(&b, buf_str(&text));
+		buf_addc(&b, '}');
+	}
+	if (s->json)
+		buf_adds(&b, "]}\n");
+	else
+		buf_addf(&b, p->n ? "%zu to change\n" : "nothing to change\n", p->n);
+	fputs(buf_str(&b), stdout);
+}
+
+static int plan_here(const struct settings *s, const struct agent_wanted *w)
+{
+	_cleanup_agent_sys_ struct agent_sys *sys = NULL;
+	_cleanup_agent_state_ struct agent_state desired, observed;
+	_cleanup_agent_plan_ struct agent_plan plan = {0};
+	struct err e = {0};
+
+	agent_state_init(&desired);
+	agent_state_init(&observed);
+	int r = agent_sys_open(s->no_nft, &sys, &e);
+	struct agent_desired_env env = {.endpoint = literal_endpoint,
+					.path_mtu = path_mtu,
+					.arg = sys,
+					.nft = !s->no_nft,
+					.guard = s->guard};
+	if (r == 0)
+		r = agent_desired(w, &env, &desired, &e);
+	if (r == -EINVAL)
+		return cmd_fail("plan", EXIT_FAILED, "%s", e.msg);
+	if (r == 0)
+		r = agent_observe(sys, &desired, &observed, &e);
+	if (r == 0)
+		r = agent_plan(&desired, &observed, &plan);
+	if (r < 0)
+		return cmd_fail("plan", EXIT_SYSTEM, "%s", e.msg[0] ? e.msg : "out of memory");
+	for (size_t i = 0; i < observed.n_tunnels; i++)
+		if (observed.tunnels[i].unknown)
+			return cmd_fail("plan", EXIT_SYSTEM, "%s: %s", observed.tunnels[i].ifname,
+					observed.tunnels[i].problem);
+	print_plan(s, &plan);
+	return plan.n ? EXIT_FAILED : EXIT_OK;
+}
+
+int cmd_plan(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{"node-name", required_argument, NULL, OPT_NODE},
+		{"state-dir", required_argument, NULL, OPT_STATE_DIR},
+		{"no-nft", no_argument, NULL, OPT_NO_NFT},
+		{"guard", no_argument, NULL, OPT_GUARD},
+		{"json", no_argument, NULL, OPT_JSON},
+		{"help", no_argument, NULL, 'h'},
+		{NULL, 0, NULL, 0},
+	};
+	struct settings s = {.state_dir = STATE_DIR_DEFAULT};
+	_cleanup_agent_docs_ struct agent_docs docs = {0};
+	_cleanup_config_diags_ struct config_diags diags = {0};
+	_cleanup_agent_wanted_ struct agent_wanted *w = NULL;
+	struct err e = {0};
+	int r = parse(argc, argv, options, &s);
+
+	if (r)
+		return r;
+	if (s.help) {
+		fputs(plan_help, stdout);
+		return EXIT_OK;
+	}
+	if (agent_files_read((const char *const *)argv + optind, (size_t)(argc - optind), &docs,
+			     &e) < 0)
+		return cmd_fail("plan", EXIT_USAGE, "%s", e.msg);
+	struct agent_wanted_env env = {.node = s.node, .state_dir = s.state_dir};
+	r = agent_wanted_load(docs.items, docs.n, &env, true, &w, &diags);
+	if (r < 0) {
+		_cleanup_buf_ struct buf b = BUF_INIT(0);
+
+		config_diags_write(&diags, &b);
+		fputs(buf_str(&b), stderr);
+		return r == -EINVAL ? EXIT_FAILED : EXIT_SYSTEM;
+	}
+	return plan_here(&s, w);
+}

@@ -1,0 +1,584 @@
+/*
+ * Theory of operation. Replicas share one Secret (CA bundle, the newest CA's key, certificate and
+ * key), which each of them watches and serves from. One of them, who holds the Lease, sees to what
+ * is due in it (pki.h says what), and that the webhook configuration's caBundle is the Secret's.
+ *
+ *     Secret ──watch──> set ──> certificate in use (every replica)
+ *        ^               │
+ *        │ PATCH         v
+ *        └──────── pki_advance <── settled ── caBundle == bundle for SETTLE ── GET (every replica)
+ *          (the Lease's holder)                   ^                             │
+ *                                                 └──── PATCH (holder) <── differs
+ *
+ * Safe without the Lease too: the Secret is patched at the resourceVersion that was read, so of two
+ * who take themselves for the holder one gets 409, and looks again; the caBundle is always made
+ * that of a Secret that was read. The Lease spares the others the work.
+ *
+ * No admission fails at a rotation: the new CA is trusted before anything is signed by it, and the
+ * old one as long as a replica may still show one of its certificates. API servers learn of a
+ * caBundle by their watches; SETTLE is what they are given for it.
+ */
+#include "own_ca.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/str.h"
+#include "http/tls.h"
+#include "json/json.h"
+#include "kube/kube.h"
+#include "log/log.h"
+#include "metrics/metrics.h"
+#include "pki/pki.h"
+
+#define LEASE_SECS   15
+#define LOOK_MAX     10 /* seconds between two looks at the webhook */
+#define SETTLE_MAX   30 /* seconds */
+#define WEBHOOKS_MAX 16
+
+struct own_ca {
+	struct event_base *base;
+	const struct own_ca_options *opts;
+	const struct own_ca_ops *ops;
+	void *arg;
+	struct pki_policy policy;
+	char ns[64], name[254];
+	char *secret_path, *webhook_path;
+
+	struct kube_client *client;
+	struct kube_watch *watch;
+	struct kube_lease *lease;
+	struct event *tick;
+	struct kube_call *write, *hook; /* requests under way */
+
+	struct pki_set set; /* as the Secret was last seen */
+	char version[64];   /* its resourceVersion, "" before the first */
+	bool trusted, told_trusted;
+	struct mono trusted_since;
+	char error[ERR_MSG_MAX]; /* told last, so that the same is not told again */
+
+	struct metrics_series *ca_not_after, *holder, *rotations[2], *failures;
+};
+
+static void step(struct own_ca *c);
+
+/* --- times: in proportion to the certificate's, so that a test's short ones work --- */
+
+static int64_t settle_ns(const struct own_ca *c)
+{
+	int64_t secs = c->opts->cert_secs / 20;
+
+	return (secs < 1 ? 1 : secs > SETTLE_MAX ? SETTLE_MAX : secs) * NS_PER_SEC;
+}
+
+static void tick_in(struct own_ca *c)
+{
+	int64_t ms = c->opts->cert_secs * 1000 / 60;
+
+	ms = ms < 200 ? 200 : ms > LOOK_MAX * 1000 ? LOOK_MAX * 1000 : ms;
+	if (!c->trusted && ms > 500)
+		ms = 500;
+	event_add(c->tick, &(struct timeval){ms / 1000, ms % 1000 * 1000});
+}
+
+/* --- what is told --- */
+
+static void failed(struct own_ca *c, const char *what, const char *why)
+{
+	char text[ERR_MSG_MAX];
+
+	metrics_inc(c->failures);
+	snprintf(text, sizeof(text), "%.100s: %.350s", what, why);
+	if (!str_eq(text, c->error))
+		log_error("own CA", LOG_STR("error", text));
+	memcpy(c->error, text, sizeof(text));
+}
+
+static void worked(struct own_ca *c)
+{
+	if (c->error[0])
+		log_info("own CA: in order again");
+	c->error[0] = '\0';
+}
+
+/* --- the Secret --- */
+
+/* One entry into the set that is read. */
+static int on_entry(void *arg, const char *key, const char *data, size_t len, struct err *e)
+{
+	struct pki_set *s = arg;
+	const struct {
+		const char *key;
+		struct buf *b;
+	} entries[] = {{"ca.crt", &s->bundle},
+		       {"ca.key", &s->ca_key},
+		       {"tls.crt", &s->cert},
+		       {"tls.key", &s->key}};
+
+	for (size_t i = 0; i < ARRAY_LEN(entries); i++) {
+		if (!str_eq(entries[i].key, key))
+			continue;
+		if (buf_reserve(entries[i].b, len + 1) < 0)
+			return err_set(e, -ENOMEM, "out of memory");
+		buf_add(entries[i].b, data, len);
+		if (buf_error(entries[i].b))
+			return err_set(e, buf_error(entries[i].b), "%s is too long", key);
+	}
+	return 0;
+}
+
+static bool same(const struct buf *a, const struct buf *b)
+{
+	return a->len == b->len && (a->len == 0 || memcmp(a->data, b->data, a->len) == 0);
+}
+
+static void serve(struct own_ca *c)
+{
+	_cleanup_(http_tls_free_p) SSL_CTX *ctx = NULL;
+	struct wall ca, cert;
+	struct err e;
+
+	if (http_tls_parse(c->name, &c->set.cert, &c->set.key, &ctx, &e) < 0) {
+		failed(c, "certificate not usable, the old one stays", e.msg);
+		return;
+	}
+	pki_ends(&c->set, &ca, &cert);
+	metrics_set(c->ca_not_after, (double)ca.ns / NS_PER_SEC);
+	log_info("certificate in use", LOG_STR("secret", c->name),
+		 LOG_INT("seconds_left", (cert.ns - wall_now().ns) / NS_PER_SEC));
+	c->ops->cert(c->arg, ctx);
+}
+
+/* The Secret as it is now, from the watch or the answer to our own patch. */
+static void take(struct own_ca *c, struct json_object *object)
+{
+	struct pki_set new = PKI_SET_INIT, old = c->set;
+	struct kube_meta meta;
+	struct err e = {0};
+
+	kube_object_meta(object, &meta);
+	if (str_eq(meta.resource_version, c->version))
+		return;
+	if (kube_object_each(KUBE_SECRET, object, on_entry, &new, &e) < 0) {
+		/* Not readable is as good as empty: the holder makes it anew. */
+		failed(c, c->name, e.msg);
+		pki_set_clear(&new);
+	}
+	snprintf(c->version, sizeof(c->version), "%s", meta.resource_version);
+	c->set = new;
+	if (!same(&old.bundle, &new.bundle)) {
+		c->trusted = false;
+		tick_in(c);
+	}
+	if (new.cert.len && (!same(&old.cert, &new.cert) || !same(&old.key, &new.key)))
+		serve(c);
+	pki_set_clear(&old);
+	step(c);
+}
+
+static void on_secret(void *arg, struct json_object *object)
+{
+	take(arg, object);
+}
+
+static void on_secret_gone(void *arg)
+{
+	struct own_ca *c = arg;
+
+	failed(c, c->name, "the Secret was deleted; it must exist (the chart makes it)");
+	c->version[0] = '\0';
+}
+
+static void on_watch_state(void *arg, const struct kube_watch_state *s)
+{
+	struct own_ca *c = arg;
+
+	if (s->synced && !s->exists)
+		failed(c, c->name, "there is no such Secret; it must exist (the chart makes it)");
+	else if (s->error[0])
+		failed(c, c->name, s->error);
+	else
+		worked(c);
+}
+
+static void on_written(void *arg, const struct kube_status *s, struct json_object *object)
+{
+	struct own_ca *c = arg;
+
+	c->write = NULL;
+	if (s->http >= 200 && s->http < 300) {
+		worked(c);
+		take(c, object);
+	} else if (s->http != 409) { /* then somebody else has written it, and the watch tells */
+		failed(c, c->name, s->message);
+	}
+}
+
+static void add_entry(struct buf *b, const char *key, const struct buf *pem)
+{
+	buf_addf(b, "\"%s\":", key);
+	json_quote(b, buf_str(pem));
+}
+
+/* stringData: the server encodes it. The buffer is reserved once, since it holds keys. */
+static void write_secret(struct own_ca *c, const struct pki_set *new)
+{
+	struct buf body = BUF_INIT(0);
+	struct err e = {.msg = "out of memory"};
+	int r = buf_reserve(&body,
+			    2 * (new->bundle.len + new->ca_key.len + new->cert.len + new->key.len) +
+				    512);
+
+	if (r == 0) {
+		buf_adds(&body, "{\"metadata\":{\"resourceVersion\":");
+		json_quote(&body, c->version);
+		buf_adds(&body, "},\"stringData\":{");
+		add_entry(&body, "ca.crt", &new->bundle);
+		buf_addc(&body, ',');
+		add_entry(&body, "ca.key", &new->ca_key);
+		buf_addc(&body, ',');
+		add_entry(&body, "tls.crt", &new->cert);
+		buf_addc(&body, ',');
+		add_entry(&body, "tls.key", &new->key);
+		buf_adds(&body, "}}");
+		r = buf_error(&body);
+	}
+	if (r == 0)
+		r = kube_client_send(
+			c->client,
+			&(struct kube_request){.method = "PATCH",
+					       .path = c->secret_path,
+					       .content_type = "application/merge-patch+json",
+					       .body = body.data,
+					       .body_len = body.len,
+					       .secret = true},
+			on_written, c, &c->write, &e);
+	buf_wipe(&body);
+	if (r < 0)
+		failed(c, c->name, e.msg);
+}
+
+static int copy_set(const struct pki_set *from, struct pki_set *to)
+{
+	const struct buf *const src[] = {&from->bundle, &from->ca_key, &from->cert, &from->key};
+	struct buf *const dst[] = {&to->bundle, &to->ca_key, &to->cert, &to->key};
+
+	for (size_t i = 0; i < ARRAY_LEN(src); i++) {
+		if (buf_reserve(dst[i], src[i]->len + 1) < 0)
+			return -ENOMEM;
+		buf_add(dst[i], buf_str(src[i]), src[i]->len);
+	}
+	return 0;
+}
+
+/* Does what is due. */
+static void advance(struct own_ca *c)
+{
+	_cleanup_pki_set_ struct pki_set new = PKI_SET_INIT;
+	bool settled = c->trusted && mono_since(mono_now(), c->trusted_since) >= settle_ns(c);
+	struct pki_change change;
+	struct err e = {.msg = "out of memory"};
+
+	if (c->write || !c->version[0])
+		return;
+	if (copy_set(&c->set, &new) < 0 ||
+	    pki_advance(&new, &c->policy, wall_now(), settled, &change, &e) < 0) {
+		failed(c, "nothing is renewed", e.msg);
+		return;
+	}
+	if (!change.bundle && !change.cert)
+		return;
+	if (change.ca || change.cert)
+		log_info(change.ca ? "making a CA" : "making a certificate",
+			 LOG_STR("because", change.why));
+	if (change.ca)
+		metrics_inc(c->rotations[0]);
+	if (change.cert)
+		metrics_inc(c->rotations[1]);
+	write_secret(c, &new);
+}
+
+/* --- the webhook configuration --- */
+
+static void set_trusted(struct own_ca *c)
+{
+	if (!c->trusted)
+		c->trusted_since = mono_now();
+	c->trusted = true;
+	if (!c->told_trusted)
+		c->ops->trusted(c->arg);
+	c->told_trusted = true;
+}
+
+static struct json_object *client_config(struct json_object *webhooks, size_t i)
+{
+	return json_get(json_object_array_get_idx(webhooks, i), "clientConfig", json_type_object);
+}
+
+static int bundle_in_base64(const struct own_ca *c, struct buf *b)
+{
+	size_t n = c->set.bundle.len, size = (n + 2) / 3 * 4 + 1;
+
+	if (buf_reserve(b, size) < 0)
+		return -ENOMEM;
+	b->len = (size_t)EVP_EncodeBlock((unsigned char *)b->data,
+					 (const unsigned char *)c->set.bundle.data, (int)n);
+	return 0;
+}
+
+static void on_hook_patched(void *arg, const struct kube_status *s, struct json_object *object)
+{
+	struct own_ca *c = arg;
+
+	c->hook = NULL;
+	/* 422: another version than the one that was looked at. The next look tells more. */
+	if (s->http != 422 && (s->http < 200 || s->http >= 300))
+		failed(c, "the webhook's caBundle is not set", s->message);
+	else if (s->http != 422)
+		log_info("the webhook trusts the bundle", LOG_STR("webhook", c->opts->webhook));
+	step(c);
+}
+
+static void patch_hook(struct own_ca *c, struct json_object *hook, size_t n, const char *bundle)
+{
+	_cleanup_buf_ struct buf body = BUF_INIT(0);
+	struct kube_meta meta;
+	struct err e = {.msg = "out of memory"};
+	int r;
+
+	kube_object_meta(hook, &meta);
+	buf_adds(&body, "[{\"op\":\"test\",\"path\":\"/metadata/resourceVersion\",\"value\":");
+	json_quote(&body, meta.resource_version);
+	buf_addc(&body, '}');
+	for (size_t i = 0; i < n; i++)
+		buf_addf(&body,
+			 ",{\"op\":\"add\",\"path\":\"/webhooks/%zu/clientConfig/caBundle\","
+			 "\"value\":\"%s\"}",
+			 i, bundle);
+	buf_addc(&body, ']');
+	r = buf_error(&body);
+	if (r == 0)
+		r = kube_client_send(
+			c->client,
+			&(struct kube_request){.method = "PATCH",
+					       .path = c->webhook_path,
+					       .content_type = "application/json-patch+json",
+					       .body = body.data,
+					       .body_len = body.len},
+			on_hook_patched, c, &c->hook, &e);
+	if (r < 0)
+		failed(c, "the webhook's caBundle is not set", e.msg);
+}
+
+static void on_hook(void *arg, const struct kube_status *s, struct json_object *object)
+{
+	_cleanup_buf_ struct buf want = BUF_INIT(0);
+	struct own_ca *c = arg;
+	struct json_object *list;
+	bool all = true;
+	size_t n;
+
+	c->hook = NULL;
+	if (s->http < 200 || s->http >= 300) {
+		failed(c, "webhook", s->message);
+		return;
+	}
+	list = json_get(object, "webhooks", json_type_array);
+	n = list ? json_object_array_length(list) : 0;
+	if (n > WEBHOOKS_MAX || !c->set.bundle.len || bundle_in_base64(c, &want) < 0)
+		return;
+	for (size_t i = 0; i < n; i++) {
+		const char *have = json_get_str(client_config(list, i), "caBundle");
+
+		all = all && have && str_eq(have, buf_str(&want));
+	}
+	if (all)
+		set_trusted(c);
+	else
+		c->trusted = false;
+	if (!all && kube_lease_held(c->lease))
+		patch_hook(c, object, n, buf_str(&want));
+	else
+		step(c);
+}
+
+static void look_at_hook(struct own_ca *c)
+{
+	struct err e = {0};
+
+	if (c->hook || !c->set.bundle.len)
+		return;
+	if (kube_client_send(c->client,
+			     &(struct kube_request){.method = "GET", .path = c->webhook_path},
+			     on_hook, c, &c->hook, &e) < 0)
+		failed(c, "webhook", e.msg);
+}
+
+/* --- the loop --- */
+
+/* After anything that may make something due. */
+static void step(struct own_ca *c)
+{
+	if (kube_lease_held(c->lease))
+		advance(c);
+}
+
+static void on_tick(evutil_socket_t fd, short what, void *arg)
+{
+	struct own_ca *c = arg;
+
+	tick_in(c);
+	look_at_hook(c);
+	step(c);
+}
+
+static void on_lease(void *arg, bool held)
+{
+	struct own_ca *c = arg;
+
+	log_info(held ? "this replica sees to the certificates"
+		      : "another replica sees to the certificates");
+	metrics_set(c->holder, held);
+	step(c);
+}
+
+static int add_metrics(struct own_ca *c, struct metrics *m, struct err *e)
+{
+	const struct metrics_desc ca = {.type = METRICS_GAUGE,
+					.name = "harmony_injector_ca_not_after_timestamp_seconds",
+					.help = "When the newest CA of the injector's own ends.",
+					.unit = "seconds"};
+	const struct metrics_desc holder = {
+		.type = METRICS_GAUGE,
+		.name = "harmony_injector_lease_held",
+		.help = "1 for the replica that sees to CA and certificate, else 0."};
+	const struct metrics_desc failures = {
+		.type = METRICS_COUNTER,
+		.name = "harmony_injector_ca_failures_total",
+		.help = "What could not be read or written for the injector's own CA."};
+	const struct metrics_desc rotations = {
+		.type = METRICS_COUNTER,
+		.name = "harmony_injector_rotations_total",
+		.help = "CAs and certificates that this replica has made.",
+		.labels = METRICS_LABELS("what")};
+	struct metrics_family *f;
+	int r;
+
+	if ((r = metrics_add_single(m, &ca, &c->ca_not_after, e)) < 0 ||
+	    (r = metrics_add_single(m, &holder, &c->holder, e)) < 0 ||
+	    (r = metrics_add_single(m, &failures, &c->failures, e)) < 0 ||
+	    (r = metrics_add_family(m, &rotations, &f, e)) < 0 ||
+	    (r = metrics_add_series(f, METRICS_LABELS("ca"), &c->rotations[0], e)) < 0)
+		return r;
+	return metrics_add_series(f, METRICS_LABELS("certificate"), &c->rotations[1], e);
+}
+
+/* "NAMESPACE/NAME", or "NAME" in the client's namespace. */
+static int name_objects(struct own_ca *c, struct err *e)
+{
+	const char *slash = strchr(c->opts->secret, '/');
+	const char *ns = kube_client_namespace(c->client),
+		   *name = slash ? slash + 1 : c->opts->secret;
+	size_t len = slash ? (size_t)(slash - c->opts->secret) : strlen(ns);
+
+	if (len >= sizeof(c->ns) || str_copy(c->name, sizeof(c->name), name) < 0)
+		return err_set(e, -EINVAL, "--own-ca: found '%.300s', accepted: NAMESPACE/NAME",
+			       c->opts->secret);
+	memcpy(c->ns, slash ? c->opts->secret : ns, len);
+	if (asprintf(&c->secret_path,
+		     "/api/v1/namespaces/%s/secrets/%s?fieldManager=harmony-injector", c->ns,
+		     c->name) < 0)
+		c->secret_path = NULL;
+	if (asprintf(&c->webhook_path,
+		     "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/%s"
+		     "?fieldManager=harmony-injector",
+		     c->opts->webhook) < 0)
+		c->webhook_path = NULL;
+	return c->secret_path && c->webhook_path ? 0 : err_set(e, -ENOMEM, "out of memory");
+}
+
+/* The pod's name, and something that no other process has. */
+static int join_lease(struct own_ca *c, struct err *e)
+{
+	char host[65] = "", identity[128];
+
+	gethostname(host, sizeof(host) - 1);
+	snprintf(identity, sizeof(identity), "%s_%08x", host,
+		 (unsigned)mono_now().ns ^ (unsigned)getpid() << 16);
+	return kube_lease_new(c->client, c->ns, c->opts->lease ? c->opts->lease : c->name, identity,
+			      LEASE_SECS, on_lease, c, &c->lease, e);
+}
+
+static int open_all(struct own_ca *c, struct metrics *m, struct err *e)
+{
+	static const struct kube_watch_ops watch_ops = {
+		.changed = on_secret, .deleted = on_secret_gone, .state = on_watch_state};
+	struct kube_config *config = NULL;
+	int r;
+
+	if ((r = add_metrics(c, m, e)) < 0 ||
+	    (r = kube_config_find(c->opts->kubeconfig, NULL, &config, e)) < 0 ||
+	    (r = kube_client_new(c->base, config, &c->client, e)) < 0 ||
+	    (r = name_objects(c, e)) < 0)
+		return r;
+	c->tick = evtimer_new(c->base, on_tick, c);
+	if (!c->tick)
+		return err_set(e, -ENOMEM, "out of memory");
+	if ((r = join_lease(c, e)) < 0)
+		return r;
+	tick_in(c);
+	return kube_watch_new(c->client, KUBE_SECRET, c->ns, c->name, &watch_ops, c, &c->watch, e);
+}
+
+int own_ca_new(struct event_base *base, const struct own_ca_options *opts,
+	       const struct own_ca_ops *ops, void *arg, struct metrics *m, struct own_ca **ret,
+	       struct err *e)
+{
+	struct own_ca *c = calloc(1, sizeof(*c));
+	int r;
+
+	if (!c)
+		return err_set(e, -ENOMEM, "out of memory");
+	c->base = base;
+	c->opts = opts;
+	c->ops = ops;
+	c->arg = arg;
+	c->set = PKI_SET_INIT;
+	c->policy = (struct pki_policy){.ca_name = "harmony-injector",
+					.names = opts->names,
+					.n_names = opts->n_names,
+					.ca_secs = opts->ca_secs,
+					.cert_secs = opts->cert_secs};
+	r = open_all(c, m, e);
+	if (r < 0) {
+		own_ca_free(c);
+		return r;
+	}
+	*ret = c;
+	return 0;
+}
+
+void own_ca_release(struct own_ca *c)
+{
+	kube_lease_release(c->lease);
+}
+
+void own_ca_free(struct own_ca *c)
+{
+	if (!c)
+		return;
+	kube_call_cancel(c->write);
+	kube_call_cancel(c->hook);
+	kube_watch_free(c->watch);
+	kube_lease_free(c->lease);
+	kube_client_free(c->client);
+	if (c->tick)
+		event_free(c->tick);
+	pki_set_clear(&c->set);
+	free(c->secret_path);
+	free(c->webhook_path);
+	free(c);
+}

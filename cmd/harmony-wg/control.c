@@ -1,0 +1,282 @@
+/*
+ * The control thread. All that is not the data path happens here, one thing at a time, so that
+ * nothing in it needs a lock; the engine's "control" calls are made from here alone.
+ *
+ * The UDP sockets are open while the interface is up, as with the kernel's WireGuard and
+ * wireguard-go: a listen port is configured at any time and bound when the interface comes up.
+ *
+ * A removed interface ends the process, and so does a removed socket file: that is how the tools
+ * that this one replaces are stopped (wg-quick(8) does the second).
+ */
+#include "control.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/inotify.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "log/log.h"
+#include "uapi_server.h"
+
+#define HANDSHAKES_AT_A_TIME 64
+#define EVENTS               16
+
+struct wg_time control_now(void)
+{
+	return (struct wg_time){mono_now(), wall_now()};
+}
+
+int control_watch(struct control *c, int fd, uint32_t what, uint32_t events)
+{
+	struct epoll_event ev = {.events = events, .data.u32 = what};
+
+	return epoll_ctl(c->epoll, EPOLL_CTL_ADD, fd, &ev) < 0 ? -errno : 0;
+}
+
+static void end(struct control *c, const char *why)
+{
+	if (!c->end)
+		log_info("ending", LOG_STR("interface", c->path->tun->name), LOG_STR("why", why));
+	c->end = true;
+}
+
+/* ── the interface ──────────────────────────────────────────────────────────────────────── */
+
+/* A port that could not be bound is not said to be the device's: who compares what there is with
+ * what he wants sees the difference, sets it again, and is answered why it fails. */
+static int come_up(struct control *c, struct err *e)
+{
+	struct err why = {0};
+	int r = udp_bind(c->path->udp, c->listen_port, c->fwmark, &why);
+
+	c->refused = r < 0;
+	if (r < 0) {
+		log_error("cannot open the UDP sockets; the next change of port, or of the "
+			  "interface, tries again",
+			  LOG_STR("interface", c->path->tun->name), LOG_STR("error", why.msg));
+		return err_set(e, r, "%s", why.msg);
+	}
+	c->up = true;
+	wg_set_up(c->device, true, control_now());
+	log_info("up", LOG_STR("interface", c->path->tun->name),
+		 LOG_INT("port", c->path->udp->port));
+	return 0;
+}
+
+static void go_down(struct control *c)
+{
+	c->up = false;
+	wg_set_up(c->device, false, control_now());
+	udp_unbind(c->path->udp);
+	log_info("down", LOG_STR("interface", c->path->tun->name));
+}
+
+int control_link(struct control *c, struct err *e)
+{
+	uint32_t mtu;
+	bool up;
+
+	if (tun_query(c->path->tun, &mtu, &up) < 0) {
+		end(c, "interface removed");
+		return 0;
+	}
+	atomic_store_explicit(&c->path->tun->mtu, mtu, memory_order_relaxed);
+	if (up)
+		return c->up ? 0 : come_up(c, e);
+	c->refused = false;
+	if (c->up)
+		go_down(c);
+	return 0;
+}
+
+struct changes {
+	unsigned ifindex;
+	bool link, sources, better, routes;
+};
+
+static void note_change(const struct nl_event *event, void *arg)
+{
+	struct changes *n = arg;
+	bool ours = event->ifindex == n->ifindex;
+
+	if (event->kind == NL_EVENT_LOST) {
+		n->link = n->sources = n->better = n->routes = true;
+	} else if (event->kind == NL_EVENT_LINK) {
+		n->link |= ours;
+		n->better |= !ours;
+	} else if (event->kind == NL_EVENT_ADDR) {
+		n->sources |= event->removed && !ours;
+		n->routes |= !ours;
+	} else if (event->kind == NL_EVENT_ROUTE) {
+		n->better |= !ours;
+		n->routes |= !ours;
+	} else if (event->kind == NL_EVENT_RULE) {
+		n->routes = true;
+	}
+}
+
+static void notifications(struct control *c)
+{
+	struct changes n = {.ifindex = c->path->tun->ifindex};
+	struct err e = {0};
+
+	if (nl_monitor_read(c->monitor, note_change, &n, &e) < 0) {
+		log_error("notifications of the kernel have ended", LOG_STR("error", e.msg));
+		epoll_ctl(c->epoll, EPOLL_CTL_DEL, nl_monitor_fd(c->monitor), NULL);
+		n.link = true;
+	}
+	if (n.link)
+		(void)control_link(c, NULL);
+	if (n.sources)
+		wg_clear_sources(c->device, NULL);
+	if (n.better)
+		atomic_fetch_add(&c->path->udp->generation, 1);
+	c->rerouted |= n.routes || n.better;
+}
+
+/* ── configuration ──────────────────────────────────────────────────────────────────────── */
+
+static int apply_sockets(struct control *c, const struct wgdev_change *change, struct err *e)
+{
+	uint16_t port = change->set_listen_port ? change->listen_port : c->listen_port;
+	uint32_t mark = change->set_fwmark ? change->fwmark : c->fwmark;
+	struct udp *u = c->path->udp;
+	int r = 0;
+
+	/* The same port again rebinds nothing; port 0 keeps the one that was given. */
+	if (change->set_listen_port && u->is_open && port != 0 && port != u->port)
+		r = udp_bind(u, port, mark, e);
+	else if (u->is_open && mark != u->mark)
+		r = udp_mark(u, mark, e);
+	if (r < 0)
+		return r;
+	c->listen_port = port;
+	c->fwmark = mark;
+	return 0;
+}
+
+int control_apply(struct control *c, const struct wgdev_change *change, struct err *e)
+{
+	int r = apply_sockets(c, change, e);
+
+	if (r < 0)
+		return r;
+	r = wg_apply(c->device, change, control_now());
+	if (r < 0)
+		return err_sys(e, r, "configuration");
+	state_restore(c->state, c->device, control_now());
+	/* A port that could not be bound may be another now. */
+	return c->up || !change->set_listen_port ? 0 : control_link(c, e);
+}
+
+/* ── the loop ───────────────────────────────────────────────────────────────────────────── */
+
+static void signals(struct control *c)
+{
+	struct signalfd_siginfo s;
+
+	if (read(c->signals, &s, sizeof(s)) == sizeof(s) && s.ssi_signo != SIGHUP)
+		end(c, s.ssi_signo == SIGTERM ? "SIGTERM" : "SIGINT");
+}
+
+static void removed(struct control *c)
+{
+	_Alignas(struct inotify_event) char b[4096];
+	ssize_t n = read(c->removed, b, sizeof(b));
+
+	for (char *at = b; n > 0 && at < b + n;) {
+		const struct inotify_event *ev = (const struct inotify_event *)at;
+
+		if (ev->mask & (IN_DELETE_SELF | IN_MOVE_SELF | IN_UNMOUNT) ||
+		    (ev->len && strcmp(ev->name, c->socket_name) == 0))
+			end(c, "control socket removed");
+		at += sizeof(*ev) + ev->len;
+	}
+}
+
+static void dispatch(struct control *c, const struct epoll_event *ev)
+{
+	switch (ev->data.u32) {
+	case CONTROL_SIGNAL: signals(c); break;
+	case CONTROL_WAKE: path_drained(c->path->control_wake); break;
+	case CONTROL_LINK: notifications(c); break;
+	case CONTROL_REMOVED: removed(c); break;
+	case CONTROL_LISTEN: uapi_server_accept(c->uapi); break;
+	default: uapi_server_client(c->uapi, ev->data.u32, ev->events); break;
+	}
+}
+
+static int timeout(struct mono next, struct mono now)
+{
+	int64_t ms = (mono_since(next, now) + NS_PER_MSEC - 1) / NS_PER_MSEC;
+
+	if (next.ns == INT64_MAX)
+		return -1;
+	return ms < 0 ? 0 : ms > 60000 ? 60000 : (int)ms;
+}
+
+/* Endpoints and stamps change with handshakes. */
+static void save(struct control *c, struct mono *next)
+{
+	struct wg_stats s;
+	struct mono now = mono_now(), may = state_next(c->state);
+	struct err e = {0};
+
+	wg_get_stats(c->device, now, &s);
+	uint64_t n =
+		s.handshakes[WG_HS_INITIATION] + s.handshakes[WG_HS_RESPONSE] + s.initiations_sent;
+	if (n != c->handshakes)
+		c->unsaved = true;
+	c->handshakes = n;
+	if (!c->unsaved)
+		return;
+	if (mono_before(now, may) && !c->end) {
+		if (mono_before(may, *next))
+			*next = may;
+		return;
+	}
+	c->unsaved = false;
+	if (state_save(c->state, c->device, &e) < 0)
+		log_error("state is not saved", LOG_STR("error", e.msg));
+}
+
+/* One question to the kernel for each peer: with thousands, a table of routes that never rests may
+ * have a tenth of control's time. */
+static void check_sources(struct control *c, struct mono *next)
+{
+	struct mono now = mono_now();
+
+	if (!c->rerouted)
+		return;
+	if (mono_before(now, c->check_at)) {
+		if (mono_before(c->check_at, *next))
+			*next = c->check_at;
+		return;
+	}
+	c->rerouted = false;
+	wg_check_sources(c->device);
+	c->check_at = mono_add(mono_now(), 10 * mono_since(mono_now(), now));
+}
+
+void control_run(struct control *c)
+{
+	struct epoll_event ev[EVENTS];
+
+	while (!c->end) {
+		bool more = handshake_work(c->path->handshakes, c->device, HANDSHAKES_AT_A_TIME);
+		struct mono next = wg_tick(c->device, control_now());
+
+		check_sources(c, &next);
+		save(c, &next);
+		int n = epoll_pwait(c->epoll, ev, EVENTS, more ? 0 : timeout(next, mono_now()),
+				    NULL);
+		for (int i = 0; i < n; i++)
+			dispatch(c, &ev[i]);
+		if (atomic_load(&c->path->tun_gone))
+			end(c, "interface removed");
+	}
+	save(c, &(struct mono){0});
+}

@@ -1,0 +1,62 @@
+/*
+ * The control thread: one loop over signals, timers of the engine, handshake messages, the control
+ * socket, notifications of the kernel.
+ */
+#ifndef HARMONY_WG_CONTROL_H
+#define HARMONY_WG_CONTROL_H
+
+#include <stdbool.h>
+
+#include "base/err.h"
+#include "netlink/monitor.h"
+#include "path.h"
+#include "state.h"
+#include "wg/wg.h"
+
+struct uapi_server;
+
+struct control {
+	struct path *path;
+	struct wg_device *device;
+	struct state *state;
+	struct uapi_server *uapi;
+	struct nl_monitor *monitor;  /* NULL: none could be opened */
+	int epoll, signals, removed; /* removed: inotify of the control socket's directory; or -1 */
+	int routes;                  /* of route.c */
+	bool rerouted;               /* the sources of peers are to be checked, at… */
+	struct mono check_at;        /* the soonest */
+	struct crypto_aead_choice aead;
+	uint16_t listen_port; /* as configured; 0: any */
+	uint32_t fwmark;
+	unsigned landlock; /* version; 0: not in force */
+	bool up;           /* the interface is */
+	bool refused;      /* it is, but listen_port could not be bound */
+	bool end;
+	bool unsaved;
+	uint64_t handshakes; /* as of the last look, to see what is unsaved */
+	char socket_name[32];
+};
+
+/* What a file descriptor of the loop stands for. Clients are the server's own numbers. */
+enum {
+	CONTROL_SIGNAL,
+	CONTROL_WAKE,
+	CONTROL_LINK,
+	CONTROL_REMOVED,
+	CONTROL_LISTEN,
+	CONTROL_CLIENT
+};
+
+int control_watch(struct control *c, int fd, uint32_t what, uint32_t events);
+
+/* Looks at the interface: MTU, and up or down with all that follows. Negative errno where the UDP
+ * sockets could not be opened, which was logged. */
+int control_link(struct control *c, struct err *e);
+/* Applies a request that was found valid. 0 or -errno. */
+int control_apply(struct control *c, const struct wgdev_change *change, struct err *e);
+/* Until a signal, or the end of the interface or of the socket file. */
+void control_run(struct control *c);
+
+struct wg_time control_now(void);
+
+#endif

@@ -1,0 +1,16 @@
+/* Receiving: from the UDP sockets to the TUN. */
+#ifndef HARMONY_WG_RX_H
+#define HARMONY_WG_RX_H
+
+#include "path.h"
+#include "wg/wg.h"
+
+struct rx;
+
+/* NULL: memory has run out. */
+struct rx *rx_new(struct path *p, unsigned queue, struct wg_device *d);
+void rx_free(struct rx *r);
+/* Until that family's socket has nothing more; how many messages it had. One thread at a time. */
+unsigned rx_receive(struct rx *r, unsigned family);
+
+#endif
