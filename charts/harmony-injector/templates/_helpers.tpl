@@ -1,0 +1,72 @@
+{{- define "harmony-injector.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "harmony-injector.fullname" -}}
+{{- if .Values.fullnameOverride }}
+{{- .Values.fullnameOverride | trunc 56 | trimSuffix "-" }}
+{{- else }}
+{{- $name := include "harmony-injector.name" . }}
+{{- if contains $name .Release.Name }}
+{{- .Release.Name | trunc 56 | trimSuffix "-" }}
+{{- else }}
+{{- printf "%s-%s" .Release.Name $name | trunc 56 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "harmony-injector.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "harmony-injector.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "harmony-injector.labels" -}}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{ include "harmony-injector.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/component: injector
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- define "harmony-injector.image" -}}
+{{- printf "%s:%s" .Values.image.repository (default .Chart.AppVersion .Values.image.tag) }}
+{{- end }}
+
+{{- define "harmony-injector.sidecarImage" -}}
+{{- $i := .Values.sidecar.image }}
+{{- printf "%s:%s" (default .Values.image.repository $i.repository) (default (default .Chart.AppVersion .Values.image.tag) $i.tag) }}
+{{- end }}
+
+{{- define "harmony-injector.sidecarMode" -}}
+{{- if ne .Values.sidecar.mode "auto" }}
+{{- .Values.sidecar.mode }}
+{{- else }}
+{{- semverCompare ">=1.29.0-0" .Capabilities.KubeVersion.Version | ternary "sidecar" "container" }}
+{{- end }}
+{{- end }}
+
+{{- define "harmony-injector.tlsSecret" -}}
+{{- if eq .Values.tls.mode "secret" }}
+{{- required "tls.mode is secret: tls.secret.name is needed" .Values.tls.secret.name }}
+{{- else }}
+{{- printf "%s-%s" (include "harmony-injector.fullname" .) (eq .Values.tls.mode "own" | ternary "ca" "tls") }}
+{{- end }}
+{{- end }}
+
+{{- /* By which the API server calls it. */ -}}
+{{- define "harmony-injector.host" -}}
+{{- printf "%s.%s.svc" (include "harmony-injector.fullname" .) .Release.Namespace }}
+{{- end }}
+
+{{- /* Of objects that belong to no namespace. */ -}}
+{{- define "harmony-injector.clusterName" -}}
+{{- printf "%s-%s" .Release.Namespace (include "harmony-injector.fullname" .) | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{- /* Namespaces that are never injected into, as a YAML list. */ -}}
+{{- define "harmony-injector.excluded" -}}
+{{- concat (list "kube-system" "kube-public" "kube-node-lease" .Release.Namespace) .Values.webhook.excludedNamespaces | uniq | toJson }}
+{{- end }}

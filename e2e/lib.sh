@@ -1,0 +1,163 @@
+# shellcheck shell=bash
+#
+# What e2e/*.test share: test/common.sh, and the cluster of e2e/cluster (e2e/site.sh draws it). A
+# test leaves the cluster as it found it: no release, no object of its own, no tunnel on a node.
+#
+#   $NODES                     the nodes that are up, by number: "1 2 3"
+#   gateway_up, gateway_down   the gateway's devices wg0 (10.100.0.1, port 51820) and wg1
+#                              (10.101.0.1, 51821), by another implementation of WireGuard
+#   gateway_learn [RELEASE]    makes the nodes its peers, by the public keys that they publish
+#   server_up                  behind the gateway, 10.42.0.2: port 7 echoes, 5001 sends 20 MB
+#   values                     the chart's values for a network `default` on every node
+#   install [ARGS…]            helm upgrade --install with those values
+#   agent_pod N                the name of the agent's pod on node N
+#   ready N, not_ready N       whether that pod is
+#   traffic_start N ADDRESS    20 packets a second from the node; traffic_stop N prints
+#                              "SENT LOST"
+#   tools_pod NAME NODE APP    a manifest of a pod with a shell, ping, curl, socat
+#   key WG-INTERFACE           the gateway's public key
+
+TEST_DIR=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=../test/common.sh
+. "$TEST_DIR/../test/common.sh"
+# shellcheck source=site.sh
+. "$TEST_DIR/site.sh"
+
+[ -n "$(pid_in "$E2E_DIR/site.pid")" ] || skip_all "no cluster is up: make e2e, or e2e/cluster up"
+NODES=$(cd "$E2E_DIR" && echo node[0-9]* | tr -d 'node')
+chart=$TOP/charts/harmony-agent
+ns=harmony-system
+E2E=${E2E:-all} # core: shorter outages
+app=app.kubernetes.io/name=harmony-agent
+
+# --- the other end ---
+
+gateway_up() {
+  local i
+  for i in 0 1; do
+    [ -s "$E2E_DIR/gateway$i.key" ] || (umask 077 && wg genkey >"$E2E_DIR/gateway$i.key")
+    # Ends with the site, or by gateway_down.
+    in_net gateway setsid -f env LOG_LEVEL=error WG_PROCESS_FOREGROUND=1 sh -c \
+      'echo $$ >"$1" && exec wireguard-go -f "$2"' sh "/run/gateway$i.pid" "wg$i" \
+      >"$E2E_DIR/gateway$i.log" 2>&1 </dev/null
+    within 5 in_net gateway wg show "wg$i" || return
+    in_net gateway wg set "wg$i" private-key "$E2E_DIR/gateway$i.key" listen-port $((51820 + i))
+    in_net gateway ip addr add "10.10$i.0.1/24" dev "wg$i"
+    in_net gateway ip link set "wg$i" mtu 1420 up
+    [ ! -s "$E2E_DIR/gateway$i.peers" ] || in_net gateway wg addconf "wg$i" "$E2E_DIR/gateway$i.peers"
+  done
+}
+
+gateway_down() {
+  local i
+  for i in 0 1; do
+    in_site sh -c '[ ! -s "$1" ] || kill -KILL "$(cat "$1")" 2>/dev/null; rm -f "$1" /run/wireguard/wg*' sh "/run/gateway$i.pid"
+  done
+}
+
+key() { wg pubkey <"$E2E_DIR/gateway${1#wg}.key"; }
+
+# published N NETWORK: the node's public key, as it has published it.
+published() {
+  kubectl -n $ns get configmap harmony-agent-nodes -o json |
+    jq -re --arg n "node$1" --arg w "$2" '.data[$n] | fromjson | .keys[$w] // empty'
+}
+
+gateway_learn() {
+  local n
+  : >"$E2E_DIR/gateway0.peers"
+  for n in $NODES; do
+    within "${1:-30}" published "$n" default || return
+    printf '[Peer]\nPublicKey = %s\nAllowedIPs = 10.100.0.1%s/32\n' "$(published "$n" default)" "$n" >>"$E2E_DIR/gateway0.peers"
+  done
+  in_net gateway wg syncconf wg0 <(
+    printf '[Interface]\nPrivateKey = %s\nListenPort = 51820\n' "$(cat "$E2E_DIR/gateway0.key")"
+    cat "$E2E_DIR/gateway0.peers"
+  )
+}
+
+server_up() {
+  [ -e "$E2E_DIR/20MB" ] || head -c 20000000 /dev/urandom >"$E2E_DIR/20MB"
+  in_net server setsid -f socat TCP-LISTEN:7,fork,reuseaddr EXEC:cat >/dev/null 2>&1 </dev/null
+  # The file second: it is opened for each connection.
+  in_net server setsid -f socat -U TCP-LISTEN:5001,fork,reuseaddr "OPEN:$E2E_DIR/20MB,rdonly" >/dev/null 2>&1 </dev/null
+}
+
+# --- the agent ---
+
+# values [JQ-EXPRESSION]: JSON, changed by the expression.
+values() {
+  local n nodes='{}'
+  for n in $NODES; do
+    nodes=$(jq -c --arg n "node$n" --arg a "10.100.0.1$n/24" '.[$n] = {address: $a}' <<<"$nodes")
+  done
+  jq -n --argjson nodes "$nodes" --arg key "$(key wg0)" --arg endpoint "$gateway_ip:51820" '{
+    image: {repository: "harmony.test/harmony-agent", tag: "e2e"},
+    networks: {default: {forward: true, masquerade: true, nodes: $nodes, peers: [{name: "gateway",
+      public_key: $key, endpoint: $endpoint, allowed_ips: ["10.100.0.1/32", "10.42.0.0/16"],
+      persistent_keepalive_secs: 1, stale_after_secs: 5}]}}}' | jq "${1:-.}"
+}
+
+# install [JQ-EXPRESSION [HELM-ARGS…]]
+install() {
+  local change=${1:-.}
+  [ $# -eq 0 ] || shift
+  values "$change" >"$TMP/values.json"
+  helm upgrade --install harmony-agent "$chart" -n $ns --create-namespace -f "$TMP/values.json" "$@"
+}
+
+# What a failed test may leave.
+uninstall() {
+  helm uninstall harmony-agent -n $ns --wait --ignore-not-found
+  local n
+  for n in $NODES; do
+    in_node "$n" sh -c 'for i in wg0 wg1; do ip link del $i; done; nft delete table inet harmony
+      rm -rf /var/lib/harmony-agent/*' >/dev/null 2>&1
+  done
+}
+
+agent_pod() {
+  kubectl -n $ns get pods -l $app --field-selector "spec.nodeName=node$1" -o json |
+    jq -re '[.items[] | select(.metadata.deletionTimestamp | not)][0].metadata.name'
+}
+pod_is() { # POD NAMESPACE True|False
+  [ "$(kubectl -n "$2" get pod "$1" -o jsonpath='{.status.conditions[?(@.type=="Ready")].status}')" = "$3" ]
+}
+ready() { pod_is "$(agent_pod "$1")" $ns True; }
+not_ready() { pod_is "$(agent_pod "$1")" $ns False; }
+all_ready() {
+  local n
+  for n in $NODES; do ready "$n" || return; done
+}
+restarts() {
+  kubectl -n $ns get pods -l $app -o json | jq '[.items[].status.containerStatuses[].restartCount] | add'
+}
+
+# --- pods of the test's own ---
+
+# tools_pod NAME NODE APP: a manifest.
+tools_pod() {
+  cat <<END
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: $1, labels: {app: $3}}
+spec:
+  nodeName: $2
+  terminationGracePeriodSeconds: 0
+  containers:
+  - {name: tools, image: "harmony.test/tools:1", imagePullPolicy: IfNotPresent, command: [sleep, "100000"]}
+END
+}
+
+# --- traffic of a node itself ---
+
+traffic_start() {
+  in_node "$1" sh -c 'env --default-signal=INT ping -n -i 0.05 "$1" >/run/traffic 2>&1 </dev/null &
+    echo $! >/run/traffic.pid' sh "$2"
+}
+traffic_stop() {
+  in_node "$1" sh -c 'kill -INT "$(cat /run/traffic.pid)"; sleep 0.3; cat /run/traffic' >"$TMP/traffic$1"
+  # The last one may be on its way.
+  awk '/packets transmitted/ {lost = $1 - $4; print $1, (lost == 1 ? 0 : lost)}' "$TMP/traffic$1"
+}
