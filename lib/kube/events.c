@@ -394,7 +394,8 @@ void kube_event(struct kube_events *ev, const struct kube_ref *about, bool warni
 		ev->n_entries++;
 	}
 	en->seen = now;
-	if (!ev->call && !evtimer_pending(ev->timer, NULL))
+	/* Also where a series waits to be told: what is new does not wait with it. */
+	if (!ev->call)
 		kube_timer_in(ev->timer, 0);
 }
 
