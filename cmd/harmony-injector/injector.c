@@ -156,6 +156,9 @@ int injector_new(struct event_base *base, const struct injector_options *opts,
 	limits.max_body = INJECT_MAX_BYTES;
 	limits.max_bodies = (size_t)32 << 20;
 	limits.gzip_min = 0;
+	/* Longer than the API server's (90 s, net/http's default): who closes first loses the
+	 * review that crosses it, which no API server asks again. */
+	limits.idle_ms = 120000;
 	j->opts = opts;
 	j->m = metrics_new();
 	j->tls = http_server_new(base, &limits);
