@@ -7,6 +7,9 @@
  *                │                  │ pods whose condition says something else
  *                └────────> PATCH pods/status, one after the other ──> wait PERIOD
  *
+ * A pod that cannot be patched (a policy or webhook of its namespace refuses) holds up no other: it
+ * is told of, and is in the next list again.
+ *
  * The list goes by node and label, so that it is short however many pods there are, and is answered
  * from the API server's cache (resourceVersion=0). A patch carries the pod's uid: a new pod of the
  * same name is not told what was meant for the old one. Nothing is remembered of what was written:
@@ -37,6 +40,8 @@ struct kube_gate {
 	char why[WHY_MAX + 1];
 	struct pod *pods; /* still to be patched, the last first */
 	size_t n_pods, cap_pods;
+	char *patching; /* the path of the one under way */
+	bool refused;   /* one or more since the list */
 	unsigned attempts;
 	char error[ERR_MSG_MAX];
 };
@@ -57,10 +62,16 @@ static void pods_clear(struct kube_gate *g)
 	g->n_pods = 0;
 }
 
+static void say_failed(struct kube_gate *g, const char *what, const struct kube_status *s)
+{
+	snprintf(g->error, sizeof(g->error), "%.*s: %.300s%s", (int)strcspn(what, "?"), what,
+		 s->message,
+		 s->http == 403 ? "; needed: list of pods, and patch of pods/status" : "");
+}
+
 static void failed(struct kube_gate *g, const char *what, const struct kube_status *s)
 {
-	snprintf(g->error, sizeof(g->error), "%s: %.300s%s", what, s->message,
-		 s->http == 403 ? "; needed: list of pods, and patch of pods/status" : "");
+	say_failed(g, what, s);
 	pods_clear(g);
 	kube_timer_in(g->timer, kube_retry_delay(g->attempts, s->retry_after));
 	g->attempts += g->attempts < 16;
@@ -120,7 +131,7 @@ static void on_list(void *arg, const struct kube_status *s, struct json_object *
 		return;
 	}
 	g->attempts = 0;
-	g->error[0] = '\0';
+	g->refused = false;
 	items = json_get(object, "items", json_type_array);
 	for (size_t i = 0; items && i < json_object_array_length(items); i++) {
 		struct json_object *pod = json_object_array_get_idx(items, i);
@@ -131,16 +142,28 @@ static void on_list(void *arg, const struct kube_status *s, struct json_object *
 	next(g);
 }
 
+/* An answer that says nothing of other pods: 500 is what the server makes of a webhook's failure.
+ */
+static bool is_of_the_pod(unsigned http)
+{
+	return http == 500 || (http >= 400 && http < 500 && http != 401 && http != 429);
+}
+
 static void on_patched(void *arg, const struct kube_status *s, struct json_object *object)
 {
 	struct kube_gate *g = arg;
 
 	g->call = NULL;
-	/* Gone, or another pod of that name by now: the next list tells. */
-	if (s->http == 404 || s->http == 409 || (s->http >= 200 && s->http < 300))
+	/* 404, 409: gone, or another pod of that name by now: the next list tells. */
+	if (s->http == 404 || s->http == 409 || (s->http >= 200 && s->http < 300)) {
 		next(g);
-	else
+	} else if (is_of_the_pod((unsigned)s->http)) {
+		g->refused = true;
+		say_failed(g, g->patching, s);
+		next(g);
+	} else {
 		failed(g, "pods/status", s);
+	}
 }
 
 static int patch(struct kube_gate *g, const struct pod *pod, struct err *e)
@@ -177,6 +200,8 @@ static void next(struct kube_gate *g)
 	struct err e = {0};
 
 	if (g->n_pods == 0) {
+		if (!g->refused)
+			g->error[0] = '\0';
 		kube_timer_in(g->timer, g->again ? 0 : PERIOD);
 		return;
 	}
@@ -186,7 +211,8 @@ static void next(struct kube_gate *g)
 		pods_clear(g);
 		kube_timer_in(g->timer, PERIOD);
 	}
-	free(pod.path);
+	free(g->patching);
+	g->patching = pod.path;
 	free(pod.uid);
 }
 
@@ -240,6 +266,7 @@ void kube_gate_free(struct kube_gate *g)
 		event_free(g->timer);
 	pods_clear(g);
 	free(g->pods);
+	free(g->patching);
 	free(g->path);
 	free(g);
 }

@@ -224,17 +224,35 @@ START_TEST(patches_that_fail)
 	ck_assert_str_eq(kube_gate_error(w.gate), "");
 	end(&w);
 
-	struct pod two[] = {{.name = "a", .uid = "u-1", .fails = 403},
-			    {.name = "b", .uid = "u-2", .fails = 403}};
+	/* Refused for one pod: told, and the others are patched all the same. */
+	struct pod three[] = {{.name = "a", .uid = "u-1"},
+			      {.name = "b", .uid = "u-2"},
+			      {.name = "c", .uid = "u-3", .fails = 403}};
 	struct world denied = {0};
-	begin(&denied, two, ARRAY_LEN(two));
+	begin(&denied, three, ARRAY_LEN(three));
 	kube_gate_set(denied.gate, true, "up");
-	ck_assert(kubeapi_until(&denied.api, has_failed, &denied));
-	ck_assert_ptr_nonnull(strstr(kube_gate_error(denied.gate), "patch of pods/status"));
-	ck_assert(is_second_patched(&denied) && two[0].patches == 0); /* the others are not tried */
-	two[0].fails = two[1].fails = 0;
 	ck_assert(kubeapi_until(&denied.api, all_true, &denied));
+	ck_assert_ptr_nonnull(strstr(kube_gate_error(denied.gate), "pods/c/status: "));
+	ck_assert_ptr_nonnull(strstr(kube_gate_error(denied.gate), "patch of pods/status"));
+	three[2].fails = 500;
+	ck_assert(kubeapi_until(&denied.api, is_listed_again, &denied));
+	ck_assert_str_ne(kube_gate_error(denied.gate), "");
+	three[2].fails = 0;
+	ck_assert(kubeapi_until(&denied.api, all_true, &denied));
+	kubeapi_for(&denied.api, 50);
+	ck_assert_str_eq(kube_gate_error(denied.gate), "");
 	end(&denied);
+
+	/* What is no answer about a pod ends the pass. */
+	struct pod two[] = {{.name = "a", .uid = "u-1"}, {.name = "b", .uid = "u-2", .fails = 503}};
+	struct world away = {0};
+	begin(&away, two, ARRAY_LEN(two));
+	kube_gate_set(away.gate, true, "up");
+	ck_assert(kubeapi_until(&away.api, has_failed, &away));
+	ck_assert(is_second_patched(&away) && two[0].patches == 0);
+	two[1].fails = 0;
+	ck_assert(kubeapi_until(&away.api, all_true, &away));
+	end(&away);
 }
 END_TEST
 
