@@ -147,12 +147,17 @@ static uint64_t digest(const struct agent_plan *p)
 	return sum;
 }
 
-/* The launcher's container may start after the agent's. For so long it is waited for in silence: it
- * is no failure, and nobody is told of one. */
+/* The launcher's container may start after the agent's, and beside the socket of the one before it.
+ * For so long it is waited for in silence: it is no failure, and nobody is told of one. */
 static bool launcher_comes(const struct agent *a)
 {
-	return a->opts->userspace && access(a->opts->userspace, F_OK) < 0 && errno == ENOENT &&
-	       mono_since(mono_now(), a->started) < LAUNCHER_NS;
+	const char *path = a->opts->userspace;
+
+	if (!path || mono_since(mono_now(), a->started) >= LAUNCHER_NS)
+		return false;
+	if (access(path, F_OK) < 0)
+		return errno == ENOENT;
+	return device_is_launcher(path) && !device_launcher_listens(path);
 }
 
 static int choose_backend(void *arg, const char *network, struct agent_backend_choice *ret,

@@ -83,6 +83,11 @@ int device_set(struct device *d, const struct wgdev_change *change, struct err *
 /* Where it listens when nothing else is said: beside the sockets of its devices. */
 #define DEVICE_LAUNCHER_PATH "/var/run/wireguard/launcher"
 
+/* Whether there is a launcher's socket at `path`, and whether somebody listens there: a container
+ * that has ended leaves its socket behind. */
+bool device_is_launcher(const char *path);
+bool device_launcher_listens(const char *path);
+
 /* "started", "ended with status 1", …; for the log. */
 typedef void (*device_launcher_fn)(void *user, const char *ifname, const char *what);
 

@@ -63,7 +63,6 @@ void device_child_words(const struct device_child *c, char *ret, size_t size);
  * process lives, but may not be good for signals. */
 int device_launch(const char *path, const char *ifname, struct device_child *ret, struct err *e);
 void device_launch_stop(const char *path, const char *ifname);
-bool device_is_launcher(const char *path); /* a socket */
 
 /* For boringtun: `c` as a change that changes no peer in place. Peers which `c` leaves as they
  * are in `now` do not appear. Owned by the result; what it borrows from `c` stays borrowed. */

@@ -135,6 +135,17 @@ bool device_is_launcher(const char *path)
 	return stat(path, &st) == 0 && S_ISSOCK(st.st_mode);
 }
 
+bool device_launcher_listens(const char *path)
+{
+	struct err ignored;
+	int fd = -1;
+
+	if (connect_to(path, &fd, &ignored) < 0)
+		return false;
+	close(fd);
+	return true;
+}
+
 static int request(const char *path, const char *verb, const char *ifname, int fd,
 		   struct message *ret, struct err *e)
 {
