@@ -38,7 +38,7 @@ void agent_entries_clear(struct agent_entries *s)
 
 int agent_entries_add(struct agent_entries *s, const char *key, const char *data, size_t len)
 {
-	struct agent_entry entry = {strdup(key), mem_dup_str(data, len), len};
+	struct agent_entry entry = {strdup(key), mem_dup_str(data, len), len, false};
 
 	if (!entry.key || !entry.data ||
 	    mem_grow(&s->items, s->n, &s->cap, sizeof(*s->items)) < 0) {

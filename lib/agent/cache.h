@@ -14,6 +14,7 @@ struct agent_entry {
 	char *key;
 	char *data; /* with a NUL behind it; wiped when freed: it may be a key */
 	size_t len;
+	bool asked_for; /* as a key, by its name */
 };
 
 struct agent_entries {

@@ -245,16 +245,17 @@ int agent_source_kube_docs(const struct agent_source_kube *s, struct agent_docs 
 static int get_secret(void *arg, const char *name, const char **ret_text, size_t *ret_len,
 		      struct err *e)
 {
-	const struct agent_source_kube *s = arg;
-	const struct watched *w = &s->secret;
+	struct agent_source_kube *s = arg;
+	struct watched *w = &s->secret;
 
 	if (!w->name)
 		return err_set(e, -ENOENT, "no Secret is watched (--kube-secret)");
-	const struct agent_entries *entries = in_force(w);
+	struct agent_entries *entries = s->from_cache ? &w->cached : &w->entries;
 	for (size_t i = 0; i < entries->n; i++) {
-		const struct agent_entry *entry = &entries->items[i];
+		struct agent_entry *entry = &entries->items[i];
 
 		if (str_eq(entry->key, name)) {
+			entry->asked_for = true;
 			*ret_text = entry->data;
 			*ret_len = entry->len;
 			return 0;
@@ -354,21 +355,39 @@ static int get_names(const struct agent_source_kube *s, struct agent_entries *re
 	return r == 0 ? add_name(ret, &s->configmap) : r;
 }
 
+/* What this node has use for: documents, and the keys that they name for it. The other nodes' keys,
+ * which are entries of the same Secret, are no business of this one's disk. The entries are
+ * borrowed: only the list is freed. */
+static int get_used(const struct watched *w, struct agent_entries *ret)
+{
+	ret->items = calloc(w->entries.n + 1, sizeof(*ret->items));
+	if (!ret->items)
+		return -ENOMEM;
+	for (size_t i = 0; i < w->entries.n; i++)
+		if (w->entries.items[i].asked_for || kube_key_is_document(w->entries.items[i].key))
+			ret->items[ret->n++] = w->entries.items[i];
+	return 0;
+}
+
 void agent_source_kube_accepted(struct agent_source_kube *s)
 {
-	struct agent_entries names = {0};
+	struct agent_entries names = {0}, secret = {0}, configmap = {0};
 	const struct agent_entries *parts[N_PARTS] = {
 		[PART_NAMES] = &names,
-		[PART_SECRET] = &s->secret.entries,
-		[PART_CONFIGMAP] = &s->configmap.entries,
+		[PART_SECRET] = &secret,
+		[PART_CONFIGMAP] = &configmap,
 	};
 	struct err e = {.msg = "out of memory"};
 
 	if (s->from_cache || !s->cache_path)
 		return;
-	if (get_names(s, &names) < 0 || agent_cache_write(s->cache_path, parts, N_PARTS, &e) < 0)
+	if (get_names(s, &names) < 0 || get_used(&s->secret, &secret) < 0 ||
+	    get_used(&s->configmap, &configmap) < 0 ||
+	    agent_cache_write(s->cache_path, parts, N_PARTS, &e) < 0)
 		log_warn("last good configuration not kept on disk", LOG_STR("error", e.msg));
 	agent_entries_clear(&names);
+	free(secret.items);
+	free(configmap.items);
 }
 
 static int read_cache(struct agent_source_kube *s, struct err *e)
