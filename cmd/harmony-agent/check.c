@@ -26,7 +26,9 @@ static const char check_help[] =
 	"\n"
 	"  --node-name NAME  selects [network.X.nodes.\"NAME\"] (default: NODE_NAME, the host "
 	"name)\n"
-	"  --keys            also read the key files that are named\n"
+	"  --keys            also read the key files that are named, and compare with them\n"
+	"  --state-dir DIR   with --keys: where generated keys are (default " STATE_DIR_DEFAULT
+	")\n"
 	"  --json            {\"ok\", \"errors\", \"warnings\", \"networks\"}\n"
 	"\n"
 	"Exit status: 0 good; 1 errors in the configuration; 2 wrong command line, unreadable "
@@ -117,7 +119,7 @@ static int print_check(const struct settings *s, const struct config_diags *diag
 		fputs(buf_str(&b), stderr);
 		for (size_t i = 0; c && i < c->n_networks; i++)
 			peers += c->networks[i].n_peers;
-		if (c)
+		if (c && !diags->n_errors)
 			printf("ok: %zu network%s, %zu peer%s\n", c->n_networks,
 			       c->n_networks == 1 ? "" : "s", peers, peers == 1 ? "" : "s");
 	}
@@ -130,13 +132,15 @@ int cmd_check(int argc, char **argv)
 		{"node-name", required_argument, NULL, OPT_NODE},
 		{"json", no_argument, NULL, OPT_JSON},
 		{"keys", no_argument, NULL, OPT_KEYS},
+		{"state-dir", required_argument, NULL, OPT_STATE_DIR},
 		{"help", no_argument, NULL, 'h'},
 		{NULL, 0, NULL, 0},
 	};
-	struct settings s = {0};
+	struct settings s = {.state_dir = STATE_DIR_DEFAULT};
 	_cleanup_agent_docs_ struct agent_docs docs = {0};
 	_cleanup_config_diags_ struct config_diags diags = {0};
-	_cleanup_config_ struct config *c = NULL;
+	_cleanup_agent_wanted_ struct agent_wanted *w = NULL;
+	_cleanup_config_ struct config *alone = NULL;
 	struct err e = {0};
 	int r = parse(argc, argv, options, &s);
 
@@ -149,14 +153,14 @@ int cmd_check(int argc, char **argv)
 	if (agent_files_read((const char *const *)argv + optind, (size_t)(argc - optind), &docs,
 			     &e) < 0)
 		return cmd_fail("check", EXIT_USAGE, "%s", e.msg);
-	r = config_read(docs.items, docs.n, s.node, &c, &diags);
-	for (size_t i = 0; r == 0 && s.keys && i < c->n_networks; i++) {
-		struct config_keys keys = {0};
-
-		r = config_resolve_keys(&c->networks[i], NULL, &keys, &diags);
-		config_keys_clear(&keys);
-		r = r == -EINVAL ? 0 : r;
-	}
+	struct agent_wanted_env env = {.node = s.node, .state_dir = s.state_dir};
+	if (s.keys)
+		r = agent_wanted_load(docs.items, docs.n, &env, true, &w, &diags);
+	else
+		r = config_read(docs.items, docs.n, s.node, &alone, &diags);
+	const struct config *c = w ? w->config : alone;
+	if (r == 0)
+		r = agent_desired_check(c, &(struct agent_desired_env){.nft = true}, &diags);
 	if (r == -ENOMEM)
 		return cmd_fail("check", EXIT_SYSTEM, "out of memory");
 	return print_check(&s, &diags, c);
@@ -229,8 +233,6 @@ static int plan_here(const struct settings *s, const struct agent_wanted *w)
 					.guard = s->guard};
 	if (r == 0)
 		r = agent_desired(w, &env, &desired, &e);
-	if (r == -EINVAL)
-		return cmd_fail("plan", EXIT_FAILED, "%s", e.msg);
 	if (r == 0)
 		r = agent_observe(sys, &desired, &observed, &e);
 	if (r == 0)
@@ -274,6 +276,12 @@ int cmd_plan(int argc, char **argv)
 		return cmd_fail("plan", EXIT_USAGE, "%s", e.msg);
 	struct agent_wanted_env env = {.node = s.node, .state_dir = s.state_dir};
 	r = agent_wanted_load(docs.items, docs.n, &env, true, &w, &diags);
+	if (r == 0) {
+		struct agent_desired_env machine = {.nft = !s.no_nft, .guard = s.guard};
+
+		r = agent_desired_check(w->config, &machine, &diags);
+		r = r == 0 && diags.n_errors ? -EINVAL : r;
+	}
 	if (r < 0) {
 		_cleanup_buf_ struct buf b = BUF_INIT(0);
 

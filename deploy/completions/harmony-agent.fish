@@ -31,7 +31,7 @@ complete -c harmony-agent -n "__fish_seen_subcommand_from devices" -l socket -r 
 complete -c harmony-agent -n "__fish_seen_subcommand_from devices" -l program -r -F -d 'The device'
 complete -c harmony-agent -n "__fish_seen_subcommand_from up" -l poll -x -d 'Seconds between two looks'
 complete -c harmony-agent -n "__fish_seen_subcommand_from up" -l respawn -d 'Start again after a crash'
-complete -c harmony-agent -n "__fish_seen_subcommand_from up plan" -l state-dir -r -F -d 'Generated keys'
+complete -c harmony-agent -n "__fish_seen_subcommand_from up check plan" -l state-dir -r -F -d 'Generated keys'
 complete -c harmony-agent -n "__fish_seen_subcommand_from up status ready" -l http -x -a 'off 127.0.0.1:9586' -d 'Listen here'
 complete -c harmony-agent -n "__fish_seen_subcommand_from ready" -l startup -d 'The guards are in place, tunnel or not'
 complete -c harmony-agent -n "__fish_seen_subcommand_from ready" -l wait -x -d 'Seconds to wait for it'

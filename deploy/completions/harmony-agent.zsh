@@ -49,6 +49,7 @@ _harmony_agent() {
         '--help[list the options]' ;;
     check)
       _arguments '--node-name[name of the node]:name:' '--keys[read the key files too]' \
+        '--state-dir[generated keys]:directory:_files -/' \
         '--json[as JSON]' '--help[list the options]' '*:file or directory:_files' ;;
     plan)
       _arguments '--node-name[name of the node]:name:' '--state-dir[generated keys]:directory:_files -/' \

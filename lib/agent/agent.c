@@ -19,11 +19,15 @@
 #include "netlink/netlink.h"
 #include "sandbox/sandbox.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <event2/event.h>
+#include <fcntl.h>
 #include <linux/capability.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 struct agent_net *agent_net_by_ifname(struct agent *a, const char *ifname)
 {
@@ -252,10 +256,18 @@ static int read_whole(struct agent *a, const struct agent_docs *docs, struct age
 		      struct config_diags *diags, struct buf *why)
 {
 	struct agent_wanted_env env = wanted_env(a);
-	int r = agent_wanted_load(docs->items, docs->n, &env, false, ret, diags);
+	_cleanup_agent_wanted_ struct agent_wanted *w = NULL;
+	struct agent_desired_env machine = agent_desired_env_of(a);
+	int r = agent_wanted_load(docs->items, docs->n, &env, false, &w, diags);
 
+	if (r == 0)
+		r = agent_desired_check(w->config, &machine, diags);
+	if (r == 0 && diags->n_errors)
+		r = -EINVAL;
 	if (r < 0)
 		config_diags_write(diags, why);
+	else
+		*ret = mem_steal(&w);
 	return r;
 }
 
@@ -294,6 +306,11 @@ void agent_load(struct agent *a, bool force)
 	struct err e = {0};
 
 	a->last_read = mono_now();
+	if (a->wanted && agent_wanted_restore_keys(a->wanted, &env, &e))
+		log_warn("a generated key's file was gone, and is written again; to change a key, "
+			 "remove its file while no agent runs");
+	if (a->files)
+		agent_source_file_rewatch(a->files);
 	if (a->kube && !agent_source_kube_synced(a->kube))
 		return; /* part of the truth is not at hand yet */
 	int r = gather(a, &docs, &e);
@@ -396,6 +413,46 @@ static void note_ports(struct agent *a)
 	}
 }
 
+static bool is_empty(DIR *dir)
+{
+	struct dirent *d;
+
+	while ((d = readdir(dir)))
+		if (!str_eq(d->d_name, ".") && !str_eq(d->d_name, ".."))
+			return false;
+	return true;
+}
+
+/* A directory that we make is 0700, but the kubelet makes a volume's, 0755. One that is empty and
+ * our own is closed before anything is put there; any other stays as its owner wants it. */
+static void close_state_dir(const char *path)
+{
+	int fd = path ? open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+	DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+	struct stat st;
+
+	if (!dir) {
+		mem_close_p(&fd);
+		return;
+	}
+	if (fstat(fd, &st) == 0 && st.st_uid == geteuid() && (st.st_mode & 077) && is_empty(dir) &&
+	    fchmod(fd, 0700) < 0)
+		log_warn("the state directory stays open to others", LOG_STR("path", path),
+			 LOG_STR("error", strerror(errno)));
+	closedir(dir);
+}
+
+/* Files are read with the rights of all later reads, and not with those that the start has besides:
+ * what could be read only now would be refused at the first change. */
+static void first_load(struct agent *a)
+{
+	sandbox_lower_cap(CAP_DAC_OVERRIDE);
+	sandbox_lower_cap(CAP_DAC_READ_SEARCH);
+	agent_load(a, false);
+	(void)sandbox_raise_cap(CAP_DAC_OVERRIDE);
+	(void)sandbox_raise_cap(CAP_DAC_READ_SEARCH);
+}
+
 int agent_new(struct event_base *base, const struct agent_options *opts, struct agent **ret,
 	      struct err *e)
 {
@@ -415,6 +472,7 @@ int agent_new(struct event_base *base, const struct agent_options *opts, struct 
 	/* A second agent on the node ends here, before it has touched anything. */
 	if ((r = agent_serve_new(a, &a->serve, e)) < 0)
 		return r;
+	close_state_dir(opts->state_dir);
 	if ((r = agent_sys_open(opts->no_nft, &a->sys, e)) < 0 ||
 	    (r = device_probe(opts->userspace, &a->probe, e)) < 0)
 		return r;
@@ -422,7 +480,7 @@ int agent_new(struct event_base *base, const struct agent_options *opts, struct 
 		return r;
 	if ((r = open_sources(a, e)) < 0 || (r = agent_loop_start(a, e)) < 0)
 		return r;
-	agent_load(a, false);
+	first_load(a);
 	note_ports(a);
 	*ret = mem_steal(&a);
 	return 0;

@@ -115,16 +115,21 @@ static int follow(struct agent *a, struct agent_net *net, const struct config_ne
 	return 0;
 }
 
-/* Whether the former part stands for what is observed. A default route is more than its peer, and
- * a guard has to be closed before there is a route. */
-static bool can_apply(const struct agent *a, const struct config_network *n,
-		      const struct agent_net *net, const struct part *p)
+/* A default route is more than its peer (agent_desired_check looks at it), and a guard holds so
+ * many prefixes, and has to be closed before there is a route. */
+static bool is_plain(const struct agent *a, const struct config_amendment *am)
 {
-	if (n->guard || a->opts->guard)
-		return false;
+	const struct config_network *n = a->wanted->networks[am->network].conf;
+
+	return !n->guard && !a->opts->guard && !has_default(am->come, am->n_come);
+}
+
+/* Whether the former part stands for what is observed. */
+static bool can_apply(const struct agent *a, const struct agent_net *net, const struct part *p)
+{
 	return a->told_generation == a->generation && !a->failures && !a->hung && !net->error[0] &&
 	       !a->opts->observe_only && agent_sys_device(a->sys, net->ifname) &&
-	       !has_default(p->gone, p->n_gone) && !has_default(p->come, p->n_come);
+	       !has_default(p->gone, p->n_gone);
 }
 
 /* Once this has begun it can only fail for memory, and then all of it is made anew by reading the
@@ -141,7 +146,7 @@ static int amend(struct agent *a, struct agent_docs *docs, struct config_amendme
 	agent_state_init(&want);
 	if (!net || part_copy(&part, wn->conf, am) < 0)
 		return -ENOMEM;
-	bool now = can_apply(a, wn->conf, net, &part) &&
+	bool now = can_apply(a, net, &part) &&
 		   agent_desired_part(wn, part.gone, part.n_gone, &env, &had) == 0;
 	a->desired_known = false;
 	if (follow(a, net, wn->conf, &part) < 0 || agent_wanted_amend(a->wanted, am) < 0)
@@ -168,5 +173,6 @@ bool agent_amend(struct agent *a, const struct agent_wanted_env *env, struct age
 	}
 	return config_amendment_read(a->wanted->config, &a->docs.items[at], &docs->items[at],
 				     &am) == 0 &&
-	       agent_wanted_can_amend(a->wanted, &am) && amend(a, docs, &am) == 0;
+	       is_plain(a, &am) && agent_wanted_can_amend(a->wanted, &am) &&
+	       amend(a, docs, &am) == 0;
 }

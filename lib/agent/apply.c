@@ -17,6 +17,7 @@
 #include "netlink/rule.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -131,6 +132,31 @@ static int op_delete(struct run *run, const struct agent_op *op, struct err *e)
 	return r == -ENODEV ? 0 : r;
 }
 
+static const char was_mark[] = AGENT_MARK_ADOPTED ", was: ";
+
+static int op_adopt(struct run *run, const struct agent_op *op, struct err *e)
+{
+	char mark[NL_ALIAS_LEN];
+
+	if (op->have->owner == AGENT_OWNER_BLANK)
+		return link_mark(run->s, op->want->ifname, AGENT_MARK, e);
+	if (!op->have->alias[0])
+		return link_mark(run->s, op->want->ifname, AGENT_MARK_ADOPTED, e);
+	/* One that leaves no room is cut. */
+	snprintf(mark, sizeof(mark), "%s%.*s", was_mark, (int)(sizeof(mark) - sizeof(was_mark)),
+		 op->have->alias);
+	return link_mark(run->s, op->want->ifname, mark, e);
+}
+
+static int op_release(struct run *run, const struct agent_op *op, struct err *e)
+{
+	const char *alias = op->have->alias, *was = "";
+
+	if (strncmp(alias, was_mark, sizeof(was_mark) - 1) == 0)
+		was = alias + sizeof(was_mark) - 1;
+	return link_mark(run->s, op->have->ifname, was, e);
+}
+
 /* The device says only that an address is in use. The port is bound when it is set, or when the
  * link goes up. */
 static int name_port(const struct run *run, const struct agent_op *op, int r, struct err *e)
@@ -239,6 +265,59 @@ static int known_index(struct agent_sys *s, const char *ifname, unsigned *ret, s
 	return *ret ? 0 : link_index(s, ifname, ret, e);
 }
 
+static struct nl_route route_of(const struct agent_route *r, unsigned ifindex)
+{
+	return (struct nl_route){.dst = r->dst,
+				 .table = r->table,
+				 .metric = r->metric,
+				 .protocol = NL_PROTO_HARMONY,
+				 .ifindex = ifindex,
+				 /* RT_SCOPE_LINK: on link, as the kernel's own without gateway */
+				 .scope = r->dst.addr.family == AF_INET ? 253 : 0};
+}
+
+/* Whether the kernel may take `other` along when `gone` goes: it keeps IPv4 addresses of one subnet
+ * below the first of them (unless promote_secondaries is set), and an IPv6 address once, whatever
+ * its length. */
+static bool goes_along(const struct ip_prefix *other, const struct ip_prefix *gone)
+{
+	struct ip_prefix a = ip_prefix_mask(*other), b = ip_prefix_mask(*gone);
+
+	if (other->addr.family != gone->addr.family)
+		return false;
+	if (gone->addr.family == AF_INET6)
+		return ip_addr_cmp(&other->addr, &gone->addr) == 0;
+	return other->len == gone->len && ip_addr_cmp(&a.addr, &b.addr) == 0;
+}
+
+/* Wanted addresses that went with one that was removed, and with the last IPv4 address the routes.
+ * It is done here and not in the plan, which does not know what the kernel takes. */
+static int put_back(struct run *run, const struct agent_op *op, unsigned ifindex, struct err *e)
+{
+	const struct agent_tunnel *want = op->want;
+	bool any = false;
+	int r = 0;
+
+	for (size_t i = 0; want && i < want->n_addrs && r == 0; i++) {
+		struct nl_addr a = {
+			.prefix = want->addrs[i], .ifindex = ifindex, .protocol = NL_PROTO_HARMONY};
+
+		if (goes_along(&want->addrs[i], op->addr)) {
+			r = nl_addr_add(run->s->route, &a, e);
+			any = true;
+		}
+	}
+	for (size_t i = 0; any && i < want->n_routes && r == 0; i++) {
+		struct nl_route route = route_of(&want->routes[i], ifindex);
+
+		if (route.dst.addr.family == AF_INET)
+			r = nl_route_add(run->s->route, &route, NL_ROUTE_EXCL, e);
+		if (r == -EEXIST)
+			r = 0;
+	}
+	return r;
+}
+
 static int op_addr(struct run *run, const struct agent_op *op, struct err *e)
 {
 	struct nl_addr a = {.prefix = *op->addr, .protocol = NL_PROTO_HARMONY};
@@ -249,21 +328,18 @@ static int op_addr(struct run *run, const struct agent_op *op, struct err *e)
 	if (op->kind == AGENT_OP_ADDR_ADD)
 		return nl_addr_add(run->s->route, &a, e);
 	r = nl_addr_del(run->s->route, &a, e);
+	if (r == 0)
+		return put_back(run, op, a.ifindex, e);
 	return r == -EADDRNOTAVAIL ? 0 : r;
 }
 
 static int op_route(struct run *run, const struct agent_op *op, struct err *e)
 {
-	struct nl_route route = {.dst = op->route->dst,
-				 .table = op->route->table,
-				 .metric = op->route->metric,
-				 .protocol = NL_PROTO_HARMONY};
+	struct nl_route route = route_of(op->route, 0);
 	int r = known_index(run->s, agent_op_ifname(op), &route.ifindex, e);
 
 	if (r < 0)
 		return r;
-	if (route.dst.addr.family == AF_INET)
-		route.scope = 253; /* RT_SCOPE_LINK: on link, as the kernel's own without gateway */
 	if (op->kind == AGENT_OP_ROUTE_ADD) {
 		r = nl_route_add(run->s->route, &route, NL_ROUTE_EXCL, e);
 		if (r == -EEXIST)
@@ -309,12 +385,9 @@ static int run_one(struct run *run, const struct agent_op *op, struct err *e)
 	case AGENT_OP_SYSCTL: return sys_apply_sysctl(run->s, op, e);
 	case AGENT_OP_NFT: return sys_apply_nft(run->s, op, e);
 	case AGENT_OP_LINK_DELETE: return op_delete(run, op, e);
-	case AGENT_OP_LINK_RELEASE: return link_mark(run->s, op->have->ifname, "", e);
+	case AGENT_OP_LINK_RELEASE: return op_release(run, op, e);
 	case AGENT_OP_LINK_CREATE: return op_create(run, op, e);
-	case AGENT_OP_LINK_ADOPT:
-		return link_mark(
-			run->s, op->want->ifname,
-			op->have->owner == AGENT_OWNER_BLANK ? AGENT_MARK : AGENT_MARK_ADOPTED, e);
+	case AGENT_OP_LINK_ADOPT: return op_adopt(run, op, e);
 	case AGENT_OP_LINK_MTU:
 	case AGENT_OP_LINK_UP: return op_link(run, op, e);
 	case AGENT_OP_DEVICE_SET: return op_device(run, op, e);

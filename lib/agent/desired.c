@@ -272,62 +272,72 @@ static int add_tunnel(struct agent_state *s, const struct agent_wanted_network *
 	return add_nft(s, t, n, env);
 }
 
-/* More than the table can hold, or none that may be touched: told before anything is done. */
-static int check_guard(const struct agent_wanted *w, const struct agent_desired_env *env,
-		       struct err *e)
+/* More than the table can hold, or none that may be touched. */
+static int check_guards(const struct config *c, const struct agent_desired_env *env,
+			struct config_diags *diags)
 {
-	size_t count = 0;
+	size_t count = 0, before = 0;
+	int r = 0;
 
-	for (size_t i = 0; i < w->config->n_networks; i++) {
-		const struct config_network *n = &w->config->networks[i];
+	for (size_t i = 0; i < c->n_networks && r == 0; i++, before = count) {
+		const struct config_network *n = &c->networks[i];
 
 		if (!n->enabled || !is_guarded(n, env))
 			continue;
-		if (!env->nft)
-			return err_set(e, -EINVAL,
-				       "network.%s has a guard, which --no-nft leaves no place for",
-				       n->name);
+		if (!env->nft) {
+			r = config_diag_network(
+				diags, n, "found a guard, which --no-nft leaves no place for");
+			continue;
+		}
 		count += n->n_addresses + n->n_guard_except;
 		for (size_t j = 0; j < n->n_peers; j++)
 			count += n->peers[j].n_allowed;
-		if (count > NFT_CLOSED_MAX)
-			return err_set(e, -EINVAL,
-				       "network.%s: the guard would hold more than the %d networks "
-				       "that are accepted (allowed_ips, addresses, guard_except)",
-				       n->name, NFT_CLOSED_MAX);
+		if (count > NFT_CLOSED_MAX && before <= NFT_CLOSED_MAX)
+			r = config_diag_network(diags, n,
+						"found a guard of %zu prefixes with those before "
+						"it (allowed_ips, addresses, guard_except), "
+						"accepted: %d at most",
+						count, NFT_CLOSED_MAX);
 	}
-	return 0;
+	return r;
 }
 
 /* Each default route needs a table and a mark of its own. */
-static int check_marks(const struct config *c, struct err *e)
+static int check_marks(const struct config *c, struct config_diags *diags)
 {
+	int r = 0;
+
 	for (size_t i = 0; i < c->n_networks; i++) {
 		const struct config_network *n = &c->networks[i];
 
-		for (size_t j = 0; n->enabled && uses_rules(n) && j < i; j++) {
+		for (size_t j = 0; n->enabled && uses_rules(n) && j < i && r == 0; j++) {
 			const struct config_network *m = &c->networks[j];
 
 			if (m->enabled && uses_rules(m) && table_mark(m) == table_mark(n))
-				return err_set(e, -EINVAL,
-					       "network.%s and network.%s both take the default "
-					       "route with the mark and table %u: give one of them "
-					       "a fwmark of its own",
-					       m->name, n->name, table_mark(n));
+				r = config_diag_network(
+					diags, n,
+					"found the default route with the mark and table %u, "
+					"which network.%s takes too, accepted: a fwmark of its own",
+					table_mark(n), m->name);
 		}
 	}
-	return 0;
+	return r;
+}
+
+int agent_desired_check(const struct config *c, const struct agent_desired_env *env,
+			struct config_diags *diags)
+{
+	int r = check_guards(c, env, diags);
+
+	return r < 0 ? r : check_marks(c, diags);
 }
 
 int agent_desired(const struct agent_wanted *w, const struct agent_desired_env *env,
 		  struct agent_state *ret, struct err *e)
 {
 	_cleanup_agent_state_ struct agent_state s;
-	int r;
 
 	agent_state_init(&s);
-	if ((r = check_guard(w, env, e)) < 0 || (r = check_marks(w->config, e)) < 0)
-		return r;
 	for (size_t i = 0; i < w->config->n_networks; i++) {
 		const struct config_network *n = &w->config->networks[i];
 

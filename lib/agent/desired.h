@@ -21,8 +21,14 @@ struct agent_desired_env {
 	bool guard; /* every network is guarded, whatever it says of that itself */
 };
 
-/* 0, -EINVAL (two default routes that would need the same table; a guard that cannot be), -ENOMEM.
- * *ret is initialised here and borrows names from `w`. */
+/* What one machine cannot be made to hold: two default routes that would need the same table, a
+ * guard that is too large or not permitted. Each is an error in `diags`. 0 or -ENOMEM. Of `env`
+ * only nft and guard are looked at. */
+int agent_desired_check(const struct config *c, const struct agent_desired_env *env,
+			struct config_diags *diags);
+
+/* Of what agent_desired_check found nothing against. 0 or -ENOMEM. *ret is initialised here and
+ * borrows names from `w`. */
 int agent_desired(const struct agent_wanted *w, const struct agent_desired_env *env,
 		  struct agent_state *ret, struct err *e);
 

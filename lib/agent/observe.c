@@ -31,6 +31,11 @@ static int observe_addrs(struct agent_sys *s, struct agent_tunnel *t, struct err
 	return r;
 }
 
+static bool is_adopted(const struct nl_link *link)
+{
+	return strncmp(link->alias, AGENT_MARK_ADOPTED, sizeof(AGENT_MARK_ADOPTED) - 1) == 0;
+}
+
 /* The owner, and the device's state where it is one. */
 static void observe_device(struct agent_sys *s, const struct nl_link *link, bool adopt,
 			   struct agent_tunnel *t)
@@ -40,13 +45,12 @@ static void observe_device(struct agent_sys *s, const struct nl_link *link, bool
 
 	if (str_eq(link->alias, AGENT_MARK))
 		t->owner = AGENT_OWNER_US;
-	else if (str_eq(link->alias, AGENT_MARK_ADOPTED))
+	else if (is_adopted(link))
 		t->owner = AGENT_OWNER_US, t->adopted = true;
 	else
 		t->owner = AGENT_OWNER_FOREIGN;
 
-	bool tunnel_kind = str_eq(link->kind, "wireguard") || str_eq(link->kind, "tun");
-	if (!tunnel_kind && t->owner == AGENT_OWNER_FOREIGN)
+	if (!agent_is_tunnel_kind(link->kind) && t->owner == AGENT_OWNER_FOREIGN)
 		return;
 
 	int r = sys_handle_get(s, link, &dev, &e);
@@ -76,7 +80,7 @@ static int observe_link(struct agent_sys *s, const struct nl_link *link,
 	t->up = link->up;
 	t->mtu = link->mtu;
 	snprintf(t->link_kind, sizeof(t->link_kind), "%s", link->kind);
-	snprintf(t->alias, sizeof(t->alias), "%.63s", link->alias);
+	snprintf(t->alias, sizeof(t->alias), "%s", link->alias);
 	int r = observe_addrs(s, t, e);
 	if (r == 0)
 		observe_device(s, link, want && want->adopt, t);
@@ -93,8 +97,7 @@ static int observe_links(struct agent_sys *s, const struct agent_state *desired,
 	for (size_t i = 0; r == 0 && i < n; i++) {
 		const struct agent_tunnel *want = agent_state_find(desired, links[i].name);
 
-		if (want || str_eq(links[i].alias, AGENT_MARK) ||
-		    str_eq(links[i].alias, AGENT_MARK_ADOPTED))
+		if (want || str_eq(links[i].alias, AGENT_MARK) || is_adopted(&links[i]))
 			r = observe_link(s, &links[i], want, ret, e);
 	}
 	return r;

@@ -106,7 +106,9 @@ static int plan_existing(struct agent_plan *p, const struct agent_tunnel *want,
 {
 	if (have->unknown)
 		return 0;
-	if (have->owner == AGENT_OWNER_FOREIGN && !want->adopt)
+	/* What can be no WireGuard device is not meant by "uapi" either. */
+	if (have->owner == AGENT_OWNER_FOREIGN &&
+	    (!want->adopt || !agent_is_tunnel_kind(have->link_kind)))
 		return plan_add(p, AGENT_OP_CONFLICT, want, have) ? 0 : -ENOMEM;
 	if (have->owner != AGENT_OWNER_US && !plan_add(p, AGENT_OP_LINK_ADOPT, want, have))
 		return -ENOMEM;

@@ -27,6 +27,7 @@
 
 /* A mount's swap and an editor's save are a few events within a millisecond. */
 #define SETTLE_MS 50
+#define ABSENT_S  1 /* between looks for a directory that is not there */
 
 static int read_file(const char *path, struct agent_docs *docs, struct err *e)
 {
@@ -121,18 +122,55 @@ struct agent_source_file {
 	size_t n;
 	int fd;
 	struct event *readable, *settled;
+	bool noticed; /* something, since `changed` was last called */
 	void (*changed)(void *arg);
 	void *arg;
 };
 
-/* Watches are added anew whenever something happened: it is cheap, and heals what was lost. */
-static void add_watches(struct agent_source_file *s)
+static bool is_watched(const struct agent_source_file *s, int watch)
 {
 	for (size_t i = 0; i < s->n; i++)
+		if (s->watches[i] == watch)
+			return true;
+	return false;
+}
+
+/*
+ * Watches are added anew whenever something happened: it is cheap, and heals what was lost. A watch
+ * is of a directory and not of its name, so one that was moved away, or that a link no longer leads
+ * to, is let go. True where a path leads elsewhere than before.
+ */
+static bool add_watches(struct agent_source_file *s)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < s->n; i++) {
+		int was = s->watches[i];
+
 		s->watches[i] = inotify_add_watch(
 			s->fd, s->dirs[i],
 			IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE |
 				IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR);
+		if (s->watches[i] == was)
+			continue;
+		any = true;
+		if (was >= 0 && !is_watched(s, was))
+			inotify_rm_watch(s->fd, was);
+	}
+	return any;
+}
+
+/* What is not there tells nothing when it comes. */
+static void look_again(struct agent_source_file *s)
+{
+	if (is_watched(s, -1) && !evtimer_pending(s->settled, NULL))
+		evtimer_add(s->settled, &(struct timeval){.tv_sec = ABSENT_S});
+}
+
+void agent_source_file_rewatch(struct agent_source_file *s)
+{
+	add_watches(s);
+	look_again(s);
 }
 
 static void on_readable(evutil_socket_t fd, short what, void *arg)
@@ -143,6 +181,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 	while (read((int)fd, events, sizeof(events)) > 0)
 		;
 	add_watches(s);
+	s->noticed = true;
 	evtimer_add(s->settled, &(struct timeval){.tv_usec = SETTLE_MS * 1000});
 }
 
@@ -150,7 +189,12 @@ static void on_settled(evutil_socket_t fd, short what, void *arg)
 {
 	struct agent_source_file *s = arg;
 
-	s->changed(s->arg);
+	bool tell = add_watches(s) || s->noticed;
+
+	s->noticed = false;
+	look_again(s);
+	if (tell)
+		s->changed(s->arg);
 }
 
 static char *dir_of(const char *path)
@@ -181,9 +225,11 @@ int agent_source_file_new(struct event_base *base, const char *const *paths, siz
 	s->watches = calloc(n, sizeof(*s->watches));
 	if (!s->dirs || !s->watches)
 		return err_set(e, -ENOMEM, "out of memory");
-	for (; s->n < n; s->n++)
+	for (; s->n < n; s->n++) {
+		s->watches[s->n] = -1;
 		if (!(s->dirs[s->n] = dir_of(paths[s->n])))
 			return err_set(e, -ENOMEM, "out of memory");
+	}
 	s->readable = event_new(base, s->fd, EV_READ | EV_PERSIST, on_readable, s);
 	s->settled = evtimer_new(base, on_settled, s);
 	if (!s->readable || !s->settled || event_add(s->readable, NULL) < 0)

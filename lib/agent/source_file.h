@@ -22,6 +22,9 @@ int agent_files_read(const char *const *paths, size_t n, struct agent_docs *ret,
 int agent_source_file_new(struct event_base *base, const char *const *paths, size_t n,
 			  void (*changed)(void *arg), void *arg, struct agent_source_file **ret,
 			  struct err *e);
+/* For who reads the paths by himself now and then: finds what no notice told of, such as a link on
+ * the way to a directory that leads elsewhere. */
+void agent_source_file_rewatch(struct agent_source_file *s);
 void agent_source_file_free(struct agent_source_file *s);
 MEM_CLEANUP(struct agent_source_file, agent_source_file_free);
 

@@ -104,6 +104,11 @@ int agent_state_add_nft(struct agent_state *s, const struct agent_nft *n)
 	return 0;
 }
 
+bool agent_is_tunnel_kind(const char *link_kind)
+{
+	return str_eq(link_kind, "wireguard") || str_eq(link_kind, "tun");
+}
+
 bool agent_key_differs(const struct wgdev *want, const struct wgdev *have)
 {
 	return want->private_key && (!have || !key_eq(&want->public_key, &have->public_key));

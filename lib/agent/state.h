@@ -81,7 +81,7 @@ struct agent_tunnel {
 	char problem[256];
 	unsigned ifindex;
 	char link_kind[16]; /* "wireguard", "tun", … */
-	char alias[64];
+	char alias[256];    /* IFALIASZ */
 };
 
 /* The tunnel's line in the nftables table. */
@@ -129,6 +129,9 @@ int agent_state_add_nft(struct agent_state *s, const struct agent_nft *n);
  * wgdev_sort before, since policy[] follows their order. */
 void agent_state_sort(struct agent_state *s);
 struct agent_tunnel *agent_state_find(const struct agent_state *s, const char *ifname);
+
+/* Whether a link of that kind may be a WireGuard device: the kernel's, or a program's TUN. */
+bool agent_is_tunnel_kind(const char *link_kind);
 
 /* Whether the device has another private key than it should (h NULL: a new device). Public keys
  * are compared: not every device tells its private one. */

@@ -10,7 +10,8 @@
 #include "base/err.h"
 #include "device/device.h"
 
-/* On every interface that the agent made (the link's alias), and on one that it took over. */
+/* On every interface that the agent made (the link's alias), and on one that it took over, before
+ * the alias that it had, which it gets back. */
 #define AGENT_MARK         "harmony-agent"
 #define AGENT_MARK_ADOPTED "harmony-agent (adopted)"
 

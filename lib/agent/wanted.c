@@ -74,14 +74,24 @@ static int generate_key(const char *dir, const char *path, struct err *e)
 	return write_key(dir, path, k, e);
 }
 
+static int own_key_path(const char *dir, const char *network, char ret[static PATH_MAX],
+			struct err *e)
+{
+	int n = snprintf(ret, PATH_MAX, "%s/%s.key", dir, network);
+
+	return n < 0 || n >= PATH_MAX
+		       ? err_set(e, -ENAMETOOLONG, "state directory %s: the path is too long", dir)
+		       : 0;
+}
+
 /* The network's own key from the state directory, generated on first use. */
 static int own_key(const char *dir, const char *network, bool dry, struct key **ret, struct err *e)
 {
 	char path[PATH_MAX];
-	int n = snprintf(path, sizeof(path), "%s/%s.key", dir, network);
+	int r = own_key_path(dir, network, path, e);
 
-	if (n < 0 || (size_t)n >= sizeof(path))
-		return err_set(e, -ENAMETOOLONG, "state directory %s: the path is too long", dir);
+	if (r < 0)
+		return r;
 	if (strchr(network, '/'))
 		return err_set(
 			e, -EINVAL,
@@ -95,20 +105,11 @@ static int own_key(const char *dir, const char *network, bool dry, struct key **
 			*ret = secret_new();
 			return *ret ? 0 : err_set(e, -ENOMEM, "out of memory");
 		}
-		int r = generate_key(dir, path, e);
+		r = generate_key(dir, path, e);
 		if (r < 0)
 			return r;
 	}
 	return config_resolve_key(&ref, NULL, ret, e);
-}
-
-static int add_diag(struct config_diags *d, const struct config_network *n, const struct err *e)
-{
-	char text[ERR_MSG_MAX + 256];
-
-	snprintf(text, sizeof(text), "%s:%u:%u: network.%s: %s", n->source, n->pos.line,
-		 n->pos.column, n->name, e->msg);
-	return config_diag_add(d, &(struct config_diag){.text = text, .pos = n->pos});
 }
 
 static int load_network(struct agent_wanted_network *wn, const struct agent_wanted_env *env,
@@ -134,7 +135,7 @@ static int load_network(struct agent_wanted_network *wn, const struct agent_want
 		if (r == -ENOMEM)
 			return r;
 		if (r < 0)
-			return add_diag(diags, n, &e);
+			return config_diag_network(diags, n, "%s", e.msg);
 		wn->generated = true;
 	}
 	if (!key_is_zero(wn->keys.private_key))
@@ -184,6 +185,26 @@ int agent_wanted_load(const struct config_doc *docs, size_t n_docs,
 		return -EINVAL;
 	*ret = mem_steal(&w);
 	return 0;
+}
+
+bool agent_wanted_restore_keys(const struct agent_wanted *w, const struct agent_wanted_env *env,
+			       struct err *e)
+{
+	char path[PATH_MAX];
+	bool any = false;
+
+	for (size_t i = 0; env->state_dir && i < w->config->n_networks; i++) {
+		const struct agent_wanted_network *wn = &w->networks[i];
+
+		if (!wn->generated || own_key_path(env->state_dir, wn->conf->name, path, e) < 0 ||
+		    access(path, F_OK) == 0 || errno != ENOENT)
+			continue;
+		if (mkdir(env->state_dir, 0700) < 0 && errno != EEXIST)
+			err_sys(e, -errno, "state directory %s", env->state_dir);
+		else if (write_key(env->state_dir, path, wn->keys.private_key, e) == 0)
+			any = true;
+	}
+	return any;
 }
 
 static bool same_key(const struct key *a, const struct key *b)

@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 
 #define SHOWN_MAX  64   /* bytes of a text that are repeated */
@@ -61,6 +62,20 @@ int config_diag_add(struct config_diags *d, const struct config_diag *diag)
 	else
 		d->n_errors++;
 	return 0;
+}
+
+int config_diag_network(struct config_diags *d, const struct config_network *n, const char *fmt,
+			...)
+{
+	char what[ERR_MSG_MAX], text[ERR_MSG_MAX + 256];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(what, sizeof(what), fmt, ap);
+	va_end(ap);
+	snprintf(text, sizeof(text), "%s:%u:%u: network.%s: %s", n->source, n->pos.line,
+		 n->pos.column, n->name, what);
+	return config_diag_add(d, &(struct config_diag){.text = text, .pos = n->pos});
 }
 
 void config_diags_write(const struct config_diags *d, struct buf *b)

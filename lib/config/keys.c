@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 static bool is_space(char c)
 {
@@ -56,19 +57,37 @@ static int decode(const char *text, size_t len, const char *from, struct key **r
 	return 0;
 }
 
+/* A pod's fsGroup gives its group the right to read every Secret that is mounted (0400 becomes
+ * 0440), whatever defaultMode says. Where nobody can write, and root owns it, that is what its
+ * pod's maker has asked for. */
+static bool is_open_to_others(int fd, const struct stat *st)
+{
+	struct statvfs fs;
+
+	if ((st->st_mode & 077) == 0)
+		return false;
+	return (st->st_mode & 077) != 040 || st->st_uid != 0 || fstatvfs(fd, &fs) < 0 ||
+	       !(fs.f_flag & ST_RDONLY);
+}
+
 /* Opened without blocking: a FIFO in the file's place must not stop the agent. */
 static int open_key(const char *path, struct err *e)
 {
 	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	struct stat st;
 
+	if (fd < 0 && errno == EACCES)
+		return err_set(e, -EACCES,
+			       "key file %s: permission denied, accepted: a file of the agent's "
+			       "own user (it keeps no CAP_DAC_OVERRIDE)",
+			       path);
 	if (fd < 0)
 		return err_sys(e, -errno, "key file %s", path);
 	if (fstat(fd, &st) < 0)
 		return err_sys(e, -errno, "key file %s", path);
 	if (!S_ISREG(st.st_mode))
 		return err_set(e, -EINVAL, "key file %s is not a regular file", path);
-	if (st.st_mode & 077)
+	if (is_open_to_others(fd, &st))
 		return err_set(e, -EPERM,
 			       "key file %s has mode %04o, open to group or others, accepted: 0600 "
 			       "or 0400 (chmod go= on the file; defaultMode: 0400 on a Secret's "

@@ -128,6 +128,10 @@ struct config_diags {
 #define CONFIG_MAX_DIAGS 100
 /* Adds a finding whose whole text is the caller's (copied). -ENOMEM or 0. */
 int config_diag_add(struct config_diags *d, const struct config_diag *diag);
+/* An error about a whole network, at its place: "FILE:LINE:COLUMN: network.X: …". */
+struct config_network;
+int config_diag_network(struct config_diags *d, const struct config_network *n, const char *fmt,
+			...) __attribute__((format(printf, 3, 4)));
 void config_diags_clear(struct config_diags *d); /* *d is as at its start */
 #define _cleanup_config_diags_ _cleanup_(config_diags_clear)
 

@@ -29,6 +29,12 @@ bool sandbox_raise_cap(unsigned cap)
 	       capng_apply(CAPNG_SELECT_CAPS) == 0;
 }
 
+void sandbox_lower_cap(unsigned cap)
+{
+	if (sandbox_has_cap(cap) && capng_update(CAPNG_DROP, CAPNG_EFFECTIVE, cap) == 0)
+		(void)!capng_apply(CAPNG_SELECT_CAPS);
+}
+
 static const char *cap_name(unsigned cap)
 {
 	const char *name = capng_capability_to_name(cap);

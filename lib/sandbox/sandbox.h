@@ -33,6 +33,9 @@ bool sandbox_has_cap(unsigned cap);
  * flag leaves that to the program. Whether the capability is in force now. */
 bool sandbox_raise_cap(unsigned cap);
 
+/* Puts a capability out of force until sandbox_raise_cap. */
+void sandbox_lower_cap(unsigned cap);
+
 /* Keeps `keep` permitted and in force, nothing else; nothing stays inheritable or ambient.
  *
  * The bounding set becomes `bounding` at most: what a program started as root may get. 0 where

@@ -507,7 +507,15 @@ START_TEST(foreign_interface_is_a_conflict)
 	both_alike(&f);
 	f.have->owner = AGENT_OWNER_FOREIGN;
 	f.want->adopt = true;
+	strcpy(f.have->link_kind, "tun");
 	expect_plan(&f, "wg0: existing interface adopted");
+	/* What can be no WireGuard device is not meant. */
+	both_alike(&f);
+	f.have->owner = AGENT_OWNER_FOREIGN;
+	f.want->adopt = true;
+	strcpy(f.have->link_kind, "veth");
+	expect_plan(&f, "wg0: name already in use by something else (a veth interface that carries "
+			"no mark of the agent)");
 }
 END_TEST
 
