@@ -361,7 +361,8 @@ static int op_rule(struct run *run, const struct agent_op *op, struct err *e)
 			       .fwmark = w->fwmark,
 			       .fwmask = w->fwmark ? UINT32_MAX : 0,
 			       .table = w->table,
-			       .suppress_prefixlen = w->suppress_prefixlen};
+			       .suppress_prefixlen = w->suppress_prefixlen,
+			       .dst = w->dst};
 	int r;
 
 	if (op->kind == AGENT_OP_RULE_ADD) {

@@ -110,6 +110,26 @@ static int add_sysctl_once(struct agent_state *s, const char *key)
 	return agent_state_add_sysctl(s, key, "1");
 }
 
+/* What a default route does not take. */
+static int add_exceptions(struct agent_state *s, const struct config_network *n, sa_family_t family)
+{
+	for (size_t i = 0; i < n->n_guard_except; i++) {
+		struct agent_rule except = {.family = family,
+					    .priority = AGENT_RULE_EXCEPT,
+					    .table = RT_TABLE_MAIN,
+					    .suppress_prefixlen = -1,
+					    .dst = n->guard_except[i]};
+
+		if (except.dst.addr.family != family)
+			continue;
+		if (except.dst.len == 0) /* as the kernel tells it */
+			except.dst = (struct ip_prefix){0};
+		if (agent_state_add_rule(s, except) < 0)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
 static int add_rules(struct agent_state *s, const struct config_network *n)
 {
 	static const sa_family_t families[] = {AF_INET, AF_INET6};
@@ -128,7 +148,8 @@ static int add_rules(struct agent_state *s, const struct config_network *n)
 
 		if (!has_default(n, families[i]))
 			continue;
-		if (agent_state_add_rule(s, suppress) < 0 || agent_state_add_rule(s, tunnel) < 0)
+		if (add_exceptions(s, n, families[i]) < 0 ||
+		    agent_state_add_rule(s, suppress) < 0 || agent_state_add_rule(s, tunnel) < 0)
 			return -ENOMEM;
 		/* Replies to marked packets must pass a strict reverse path check. */
 		if (families[i] == AF_INET && add_sysctl_once(s, SYSCTL_SRC_VALID_MARK) < 0)

@@ -44,6 +44,7 @@ int agent_desired_part(const struct agent_wanted_network *wn, const struct confi
 /* The mark of a guarded tunnel's own packets, where nothing else has given them one. */
 #define AGENT_GUARD_MARK 51821u
 /* Before the main table's rule (32766), in this order. */
+#define AGENT_RULE_EXCEPT   32763u
 #define AGENT_RULE_SUPPRESS 32764u
 #define AGENT_RULE_TUNNEL   32765u
 

@@ -131,13 +131,13 @@ static int observe_rules(struct agent_sys *s, struct agent_state *ret, struct er
 
 	for (size_t i = 0; r == 0 && i < n; i++)
 		r = agent_state_add_rule(
-			ret,
-			(struct agent_rule){.family = rules[i].family,
-					    .priority = rules[i].priority,
-					    .fwmark = rules[i].fwmark,
-					    .invert = rules[i].invert,
-					    .table = rules[i].table,
-					    .suppress_prefixlen = rules[i].suppress_prefixlen});
+			ret, (struct agent_rule){.family = rules[i].family,
+						 .priority = rules[i].priority,
+						 .fwmark = rules[i].fwmark,
+						 .invert = rules[i].invert,
+						 .table = rules[i].table,
+						 .suppress_prefixlen = rules[i].suppress_prefixlen,
+						 .dst = rules[i].dst});
 	return r;
 }
 

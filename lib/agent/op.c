@@ -124,6 +124,11 @@ static void text_rule(struct buf *b, const struct agent_op *op)
 	buf_addf(b, "rule %s%s priority %u",
 		 op->kind == AGENT_OP_RULE_ADD ? "added: " : "removed: ",
 		 r->family == AF_INET ? "IPv4" : "IPv6", r->priority);
+	if (r->dst.addr.family) {
+		char text[IP_PREFIX_LEN];
+
+		buf_addf(b, " to %s", ip_prefix_str(&r->dst, text));
+	}
 	if (r->fwmark)
 		buf_addf(b, " %sfwmark 0x%x", r->invert ? "not " : "", r->fwmark);
 	buf_addf(b, " table %u", r->table);

@@ -138,6 +138,8 @@ int agent_rule_cmp(const struct agent_rule *a, const struct agent_rule *b)
 	if (!c)
 		c = (a->suppress_prefixlen > b->suppress_prefixlen) -
 		    (a->suppress_prefixlen < b->suppress_prefixlen);
+	if (!c)
+		c = ip_prefix_cmp(&a->dst, &b->dst);
 	return c;
 }
 

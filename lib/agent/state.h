@@ -21,7 +21,7 @@ struct agent_route {
 	uint32_t table, metric;
 };
 
-/* A policy rule of ours (wg-quick's pair for a default route). */
+/* A policy rule of ours: wg-quick's pair for a default route, and what stays outside of it. */
 struct agent_rule {
 	sa_family_t family;
 	uint32_t priority;
@@ -29,6 +29,7 @@ struct agent_rule {
 	bool invert;     /* "not fwmark …" */
 	uint32_t table;
 	int suppress_prefixlen; /* -1: none */
+	struct ip_prefix dst;   /* "to …", masked; family 0: any */
 };
 
 struct agent_sysctl {

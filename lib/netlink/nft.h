@@ -31,7 +31,13 @@
  *         }
  *         chain mark_restore {
  *             type filter hook prerouting priority mangle; policy accept;
- *             meta l4proto udp ct mark 0xca6c counter meta mark set ct mark
+ *             iifname != "wg0" fib daddr type local ct direction original ct mark 0 counter
+ *                 ct mark set 0xca6c
+ *             ct mark 0xca6c counter meta mark set ct mark
+ *         }
+ *         chain answer {
+ *             type route hook output priority mangle; policy accept;
+ *             ct direction reply ct mark 0xca6c counter meta mark set ct mark
  *         }
  *         chain closed {
  *             type filter hook postrouting priority filter; policy accept;
@@ -57,6 +63,10 @@
  * - The mark is for a default route through the tunnel, where unmarked packets are routed into
  *   it: the peer's answers get the mark of what they answer, so that a strict reverse path check
  *   (rp_filter = 1, with src_valid_mark) finds the way by which they came. wg-quick does the same.
+ *   The same mark is given to connections that reach this machine by another interface, so that who
+ *   comes from afar is answered by the way he came (a kubelet that probes, a load balancer, a
+ * client of a published port), and not through the tunnel. A connection that has a mark already is
+ *   somebody else's, and left alone.
  * - The chain `closed` is for tunnels whose networks are to be reached by the tunnel or not at all,
  *   whatever becomes of the interface and of its routes: what is for one of these networks is
  *   dropped where it would leave by another interface, this machine's own as well as what it
@@ -127,7 +137,9 @@ enum nft_kind {
 	NFT_RELAY,
 	NFT_MASQUERADE,
 	NFT_MARK_SAVE,
+	NFT_ANSWER_SAVE,
 	NFT_MARK_RESTORE,
+	NFT_ANSWER,
 	NFT_GUARD,
 	NFT_CLOSED_LOCAL,
 	NFT_CLOSED_DEVICE,

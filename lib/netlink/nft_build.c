@@ -42,6 +42,7 @@ enum chain {
 	CHAIN_POSTROUTING,
 	CHAIN_MARK_SAVE,
 	CHAIN_MARK_RESTORE,
+	CHAIN_ANSWER,
 	CHAIN_GUARD,
 	CHAIN_CLOSED,
 	CHAINS
@@ -57,6 +58,7 @@ static const struct {
 	[CHAIN_POSTROUTING] = {"postrouting", "nat", NF_INET_POST_ROUTING, NF_IP_PRI_NAT_SRC},
 	[CHAIN_MARK_SAVE] = {"mark_save", "filter", NF_INET_POST_ROUTING, NF_IP_PRI_MANGLE},
 	[CHAIN_MARK_RESTORE] = {"mark_restore", "filter", NF_INET_PRE_ROUTING, NF_IP_PRI_MANGLE},
+	[CHAIN_ANSWER] = {"answer", "route", NF_INET_LOCAL_OUT, NF_IP_PRI_MANGLE},
 	[CHAIN_GUARD] = {"guard", "filter", NF_INET_PRE_ROUTING, NF_IP_PRI_RAW},
 	[CHAIN_CLOSED] = {"closed", "filter", NF_INET_POST_ROUTING, NF_IP_PRI_FILTER},
 };
@@ -72,7 +74,9 @@ static const struct {
 	[NFT_RELAY] = {"relay", CHAIN_POSTROUTING},
 	[NFT_MASQUERADE] = {"masquerade", CHAIN_POSTROUTING},
 	[NFT_MARK_SAVE] = {"mark-save", CHAIN_MARK_SAVE},
+	[NFT_ANSWER_SAVE] = {"answer-save", CHAIN_MARK_RESTORE},
 	[NFT_MARK_RESTORE] = {"mark-restore", CHAIN_MARK_RESTORE},
+	[NFT_ANSWER] = {"answer", CHAIN_ANSWER},
 	[NFT_GUARD] = {"guard", CHAIN_GUARD},
 	[NFT_CLOSED_LOCAL] = {"closed-local", CHAIN_CLOSED},
 	[NFT_CLOSED_DEVICE] = {"closed-device", CHAIN_CLOSED},
@@ -133,7 +137,8 @@ static size_t wants(const struct nft_tunnel *t, enum nft_kind kind)
 	case CHAIN_MSS: return t->mss_clamp;
 	case CHAIN_FORWARD: return t->forward;
 	case CHAIN_MARK_SAVE:
-	case CHAIN_MARK_RESTORE: return t->fwmark != 0;
+	case CHAIN_MARK_RESTORE:
+	case CHAIN_ANSWER: return t->fwmark != 0;
 	case CHAIN_GUARD: return t->fwmark ? t->n_addrs : 0;
 	default: return t->masquerade;
 	}
@@ -282,16 +287,16 @@ static void match_syn(struct rule *r)
 	add_cmp(r, NFT_CMP_EQ, &syn, sizeof(syn));
 }
 
-/* The source is (NFT_CMP_EQ) or is not an address of this machine (flags: of the interface by
- * which the packet leaves). */
-static void match_local_source(struct rule *r, uint32_t op, uint32_t flags)
+/* The source (flags: NFTA_FIB_F_SADDR) or destination (NFTA_FIB_F_DADDR) is (NFT_CMP_EQ) or is not
+ * an address of this machine (flags: of the interface by which the packet leaves). */
+static void match_local(struct rule *r, uint32_t op, uint32_t flags)
 {
 	static const uint32_t local = RTN_LOCAL;
 	struct nftnl_expr *x = add_expr(r, "fib");
 
 	if (!x)
 		return;
-	nftnl_expr_set_u32(x, NFTNL_EXPR_FIB_FLAGS, NFTA_FIB_F_SADDR | flags);
+	nftnl_expr_set_u32(x, NFTNL_EXPR_FIB_FLAGS, flags);
 	nftnl_expr_set_u32(x, NFTNL_EXPR_FIB_RESULT, NFT_FIB_RESULT_ADDRTYPE);
 	nftnl_expr_set_u32(x, NFTNL_EXPR_FIB_DREG, NFT_REG_1);
 	add_cmp(r, op, &local, sizeof(local));
@@ -316,16 +321,32 @@ static void match_neighbour_discovery(struct rule *r)
 	add_cmp(r, NFT_CMP_LTE, &last, sizeof(last));
 }
 
-static void match_reply(struct rule *r)
+/* reg 1 = ct KEY, compared */
+static void match_ct(struct rule *r, uint32_t key, const void *value, uint32_t len)
 {
-	static const uint8_t reply = IP_CT_DIR_REPLY;
 	struct nftnl_expr *x = add_expr(r, "ct");
 
 	if (!x)
 		return;
-	nftnl_expr_set_u32(x, NFTNL_EXPR_CT_KEY, NFT_CT_DIRECTION);
+	nftnl_expr_set_u32(x, NFTNL_EXPR_CT_KEY, key);
 	nftnl_expr_set_u32(x, NFTNL_EXPR_CT_DREG, NFT_REG_1);
-	add_cmp(r, NFT_CMP_EQ, &reply, sizeof(reply));
+	add_cmp(r, NFT_CMP_EQ, value, len);
+}
+
+static void match_direction(struct rule *r, uint8_t direction)
+{
+	match_ct(r, NFT_CT_DIRECTION, &direction, sizeof(direction));
+}
+
+/* ct mark set reg 1 */
+static void set_ct_mark(struct rule *r)
+{
+	struct nftnl_expr *x = add_expr(r, "ct");
+
+	if (!x)
+		return;
+	nftnl_expr_set_u32(x, NFTNL_EXPR_CT_KEY, NFT_CT_MARK);
+	nftnl_expr_set_u32(x, NFTNL_EXPR_CT_SREG, NFT_REG_1);
 }
 
 static void match_device(struct rule *r, uint32_t mark)
@@ -352,29 +373,36 @@ static void add_counter(struct rule *r, const struct nft_counter *start)
  * the flow's. */
 static void save_mark(struct rule *r, uint32_t mark, const struct nft_counter *start)
 {
-	struct nftnl_expr *x;
-
 	match_device(r, mark);
 	add_counter(r, start);
-	if (!(x = add_expr(r, "ct")))
-		return;
-	nftnl_expr_set_u32(x, NFTNL_EXPR_CT_KEY, NFT_CT_MARK);
-	nftnl_expr_set_u32(x, NFTNL_EXPR_CT_SREG, NFT_REG_1);
+	set_ct_mark(r);
 }
 
-/* meta l4proto udp ct mark MARK meta mark set ct mark: the answers to such packets have it too. */
-static void restore_mark(struct rule *r, uint32_t mark, const struct nft_counter *start)
+/* What reaches an address of this machine by another interface: the connection gets the mark. */
+static void save_answer(struct rule *r, const struct nft_tunnel *t, const struct nft_counter *start)
 {
-	static const uint8_t udp = IPPROTO_UDP;
+	static const uint32_t none = 0;
 	struct nftnl_expr *x;
 
-	add_meta(r, NFT_META_L4PROTO);
-	add_cmp(r, NFT_CMP_EQ, &udp, sizeof(udp));
-	if (!(x = add_expr(r, "ct")))
+	match_ifname(r, NFT_META_IIFNAME, NFT_CMP_NEQ, t->ifname);
+	match_local(r, NFT_CMP_EQ, NFTA_FIB_F_DADDR);
+	match_direction(r, IP_CT_DIR_ORIGINAL);
+	match_ct(r, NFT_CT_MARK, &none, sizeof(none));
+	add_counter(r, start);
+	if (!(x = add_expr(r, "immediate")))
 		return;
-	nftnl_expr_set_u32(x, NFTNL_EXPR_CT_KEY, NFT_CT_MARK);
-	nftnl_expr_set_u32(x, NFTNL_EXPR_CT_DREG, NFT_REG_1);
-	add_cmp(r, NFT_CMP_EQ, &mark, sizeof(mark));
+	nftnl_expr_set_u32(x, NFTNL_EXPR_IMM_DREG, NFT_REG_1);
+	if (nftnl_expr_set(x, NFTNL_EXPR_IMM_DATA, &t->fwmark, sizeof(t->fwmark)) < 0)
+		r->failed = true;
+	set_ct_mark(r);
+}
+
+/* ct mark MARK meta mark set ct mark: packets of such a connection have it too. */
+static void restore_mark(struct rule *r, uint32_t mark, const struct nft_counter *start)
+{
+	struct nftnl_expr *x;
+
+	match_ct(r, NFT_CT_MARK, &mark, sizeof(mark));
 	add_counter(r, start);
 	if (!(x = add_expr(r, "meta")))
 		return;
@@ -424,7 +452,7 @@ static void guard(struct rule *r, const char *ifname, struct ip_prefix addr,
 	addr.len = (uint8_t)ip_bits(addr.addr.family);
 	match_ifname(r, NFT_META_IIFNAME, NFT_CMP_NEQ, ifname);
 	match_destination(r, &addr);
-	match_local_source(r, NFT_CMP_NEQ, 0);
+	match_local(r, NFT_CMP_NEQ, NFTA_FIB_F_SADDR);
 	add_counter(r, start);
 	add_verdict(r, NF_DROP);
 }
@@ -440,7 +468,7 @@ static void pass(struct rule *r, const char *ifname, enum nft_kind kind,
 	if (kinds[kind].chain == CHAIN_MSS)
 		match_syn(r);
 	if (kind == NFT_MASQUERADE)
-		match_local_source(r, NFT_CMP_NEQ, NFTA_FIB_F_OIF);
+		match_local(r, NFT_CMP_NEQ, NFTA_FIB_F_SADDR | NFTA_FIB_F_OIF);
 	add_counter(r, start);
 	if (kinds[kind].chain == CHAIN_MSS)
 		set_maxseg(r);
@@ -458,8 +486,8 @@ static void closed(struct rule *r, const struct nft_tunnel *t, enum nft_kind kin
 	case NFT_CLOSED_LOCAL: match_ifname(r, NFT_META_OIFNAME, NFT_CMP_EQ, "lo"); break;
 	case NFT_CLOSED_DEVICE: match_device(r, t->own_mark); break;
 	case NFT_CLOSED_REPLY:
-		match_reply(r);
-		match_local_source(r, NFT_CMP_EQ, NFTA_FIB_F_OIF);
+		match_direction(r, IP_CT_DIR_REPLY);
+		match_local(r, NFT_CMP_EQ, NFTA_FIB_F_SADDR | NFTA_FIB_F_OIF);
 		break;
 	case NFT_CLOSED_ND: match_neighbour_discovery(r); break;
 	case NFT_CLOSED_PASS: match_ifname(r, NFT_META_OIFNAME, NFT_CMP_EQ, t->ifname); break;
@@ -480,7 +508,12 @@ static void add_body(struct rule *r, const struct nft_tunnel *t, enum nft_kind k
 	}
 	switch (kind) {
 	case NFT_MARK_SAVE: save_mark(r, t->fwmark, start); break;
+	case NFT_ANSWER_SAVE: save_answer(r, t, start); break;
 	case NFT_MARK_RESTORE: restore_mark(r, t->fwmark, start); break;
+	case NFT_ANSWER:
+		match_direction(r, IP_CT_DIR_REPLY);
+		restore_mark(r, t->fwmark, start);
+		break;
 	case NFT_GUARD: guard(r, t->ifname, *p, start); break;
 	default: pass(r, t->ifname, kind, start);
 	}

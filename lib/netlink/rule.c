@@ -5,7 +5,6 @@
  * be taken for one of ours that it resembles; attributes of kernels to come count as such.
  */
 #include "netlink/rule.h"
-#include "base/ip.h"
 #include "netlink/netlink_priv.h"
 
 #include <errno.h>
@@ -19,12 +18,12 @@ static bool selects_otherwise(const struct nlmsghdr *nlh, const struct fib_rule_
 			      const struct nlattr *const *tb)
 {
 	static const uint8_t others[] = {
-		FRA_DST,    FRA_SRC,       FRA_IIFNAME,  FRA_OIFNAME,     FRA_GOTO,        FRA_FLOW,
+		FRA_SRC,    FRA_IIFNAME,   FRA_OIFNAME,  FRA_GOTO,        FRA_FLOW,
 		FRA_TUN_ID, FRA_UID_RANGE, FRA_IP_PROTO, FRA_SPORT_RANGE, FRA_DPORT_RANGE,
 	};
 	const struct nlattr *a;
 
-	if (h->action != FR_ACT_TO_TBL || h->src_len || h->dst_len || h->tos ||
+	if (h->action != FR_ACT_TO_TBL || h->src_len || h->tos || (h->dst_len && !tb[FRA_DST]) ||
 	    h->flags & ~(uint32_t)(STATE_FLAGS | FIB_RULE_INVERT))
 		return true;
 	for (size_t i = 0; i < ARRAY_LEN(others); i++)
@@ -74,6 +73,12 @@ int nl_rule_parse(const struct nlmsghdr *nlh, struct nl_rule *ret, struct err *e
 		rule.protocol = mnl_attr_get_u8(tb[FRA_PROTOCOL]);
 	if (tb[FRA_SUPPRESS_PREFIXLEN])
 		rule.suppress_prefixlen = (int)mnl_attr_get_u32(tb[FRA_SUPPRESS_PREFIXLEN]);
+	if (tb[FRA_DST] && h->dst_len > ip_bits(h->family))
+		return err_set(e, -EBADMSG, "rule with a destination of length %u", h->dst_len);
+	if (tb[FRA_DST] && (r = nl_attr_ip(tb[FRA_DST], h->family, &rule.dst.addr, e)) < 0)
+		return r;
+	if (tb[FRA_DST])
+		rule.dst.len = h->dst_len;
 	rule.other = selects_otherwise(nlh, h, tb);
 	*ret = rule;
 	return 1;
@@ -161,6 +166,10 @@ static int rule_request(struct nl *nl, uint16_t type, uint16_t flags, const stru
 	h->family = (uint8_t)rule->family;
 	h->action = FR_ACT_TO_TBL;
 	h->flags = rule->invert ? FIB_RULE_INVERT : 0;
+	if (rule->dst.addr.family) {
+		h->dst_len = rule->dst.len;
+		nl_attr_put_ip(&req.h, FRA_DST, &rule->dst.addr);
+	}
 	mnl_attr_put_u32(&req.h, FRA_TABLE, rule->table);
 	if (rule->priority)
 		mnl_attr_put_u32(&req.h, FRA_PRIORITY, rule->priority);

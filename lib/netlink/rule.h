@@ -10,9 +10,10 @@
 #include <sys/socket.h>
 
 #include "base/err.h"
+#include "base/ip.h"
 #include "netlink/netlink.h"
 
-/* "[not] fwmark FWMARK/FWMASK lookup TABLE [suppress_prefixlength N]" */
+/* "[not] [to DST] [fwmark FWMARK/FWMASK] lookup TABLE [suppress_prefixlength N]" */
 struct nl_rule {
 	sa_family_t family;
 	uint8_t protocol; /* FRA_PROTOCOL: who added it; 0 before Linux 4.17 */
@@ -24,6 +25,7 @@ struct nl_rule {
 				  * all bits in a request; dumps show it as 0xffffffff */
 	uint32_t table;
 	int suppress_prefixlen; /* -1: off */
+	struct ip_prefix dst;   /* masked; family 0: not looked at */
 };
 
 /* Both families; protocol 0: all rules. The array (NULL when empty) is the caller's to free. */

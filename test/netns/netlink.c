@@ -316,7 +316,7 @@ static void lookup(void)
 	MUST(nl_route_lookup(nl, &far, 0, 0, &p, &err) == 0);
 	MUST(p.mtu == 1320 && ip_addr_cmp(&p.gateway, &dst) == 0);
 	struct nl_route all = {.dst = prefix("0.0.0.0/0"), .ifindex = tunnel, .table = 51820};
-	struct nl_rule rule = {AF_INET, 0, true, false, 100, 0xca6c, 0, 51820, -1};
+	struct nl_rule rule = {AF_INET, 0, true, false, 100, 0xca6c, 0, 51820, -1, {{0}, 0}};
 	MUST(nl_route_add(nl, &all, NL_ROUTE_EXCL, &err) == 0);
 	MUST(nl_rule_add(nl, &rule, &err) == 0);
 	MUST(nl_route_lookup(nl, &far, 0, 0, &p, &err) == 0 && p.ifindex == tunnel);
@@ -330,7 +330,8 @@ static void rules_of(sa_family_t family)
 	size_t n;
 
 	MUST(nl_open(NETLINK_ROUTE, &nl, &err) == 0);
-	struct nl_rule mark = {family, NL_PROTO_HARMONY, true, false, 5210, 0xca6c, 0, 51820, -1};
+	struct nl_rule mark = {family, NL_PROTO_HARMONY, true, false, 5210, 0xca6c, 0, 51820,
+			       -1,     {{0}, 0}};
 	struct nl_rule suppress = {.family = family, .protocol = NL_PROTO_HARMONY};
 	suppress.priority = 5209;
 	suppress.table = RT_TABLE_MAIN;
@@ -348,6 +349,18 @@ static void rules_of(sa_family_t family)
 	MUST_FAIL(nl_rule_del(nl, &foreign, &err), -ENOENT, "5209");
 	MUST(nl_rule_del(nl, &v[0], &err) == 0 && nl_rule_del(nl, &v[1], &err) == 0);
 	MUST_FAIL(nl_rule_del(nl, &v[1], &err), -ENOENT, "5210");
+	free(v);
+	/* Two that differ in their destination only. */
+	struct nl_rule to = suppress;
+	to.suppress_prefixlen = -1;
+	to.dst = (struct ip_prefix){.addr = {.family = family, .b = {10, 1}}, .len = 16};
+	struct nl_rule other = to;
+	other.dst.addr.b[1] = 2;
+	MUST(nl_rule_add(nl, &to, &err) == 0 && nl_rule_add(nl, &other, &err) == 0);
+	MUST(nl_rule_del(nl, &to, &err) == 0);
+	MUST(nl_rule_dump(nl, NL_PROTO_HARMONY, &v, &n, &err) == 0 && n == 1);
+	MUST(!v[0].other && ip_prefix_cmp(&v[0].dst, &other.dst) == 0);
+	MUST(nl_rule_del(nl, &v[0], &err) == 0);
 	free(v);
 	MUST(nl_rule_dump(nl, NL_PROTO_HARMONY, &v, &n, &err) == 0 && n == 0);
 
@@ -727,7 +740,8 @@ static void monitor(void)
 	MUST(s.table == 100 && s.protocol == NL_PROTO_HARMONY && !s.removed[NL_EVENT_ROUTE]);
 	MUST(nl_route_del(nl, &r, &err) == 0);
 	MUST(drain(m, &s) == 0 && s.removed[NL_EVENT_ROUTE] == 1);
-	struct nl_rule rule = {AF_INET6, NL_PROTO_HARMONY, true, false, 100, 1, 0, 51820, -1};
+	struct nl_rule rule = {AF_INET6, NL_PROTO_HARMONY, true, false, 100, 1, 0, 51820,
+			       -1,       {{0}, 0}};
 	MUST(nl_rule_add(nl, &rule, &err) == 0);
 	MUST(drain(m, &s) == 0 && s.n[NL_EVENT_RULE] == 1 && s.table == 51820);
 	MUST(nl_link_del(nl, s.ifindex, &err) == 0);

@@ -90,11 +90,16 @@ static void write_state(const struct agent_state *s, struct buf *b)
 				 ip_prefix_str(&u->routes[j].dst, t), u->routes[j].table,
 				 u->routes[j].metric);
 	}
-	for (size_t i = 0; i < s->n_rules; i++)
-		buf_addf(b, "rule %s %u%s mark %u table %u suppress %d\n",
+	for (size_t i = 0; i < s->n_rules; i++) {
+		const struct ip_prefix *dst = &s->rules[i].dst;
+		char to[IP_PREFIX_LEN];
+
+		buf_addf(b, "rule %s %u%s mark %u table %u suppress %d%s%s\n",
 			 s->rules[i].family == AF_INET ? "4" : "6", s->rules[i].priority,
 			 s->rules[i].invert ? " not" : "", s->rules[i].fwmark, s->rules[i].table,
-			 s->rules[i].suppress_prefixlen);
+			 s->rules[i].suppress_prefixlen, dst->addr.family ? " to " : "",
+			 dst->addr.family ? ip_prefix_str(dst, to) : "");
+	}
 	for (size_t i = 0; i < s->n_sysctls; i++)
 		buf_addf(b, "sysctl %s %s\n", s->sysctls[i].key, s->sysctls[i].value);
 	for (size_t i = 0; i < s->n_nft; i++)
@@ -456,6 +461,14 @@ START_TEST(test_guard)
 		   "nft wg0 mark 51820\n"
 		   "closed 0.0.0.0/0 mark 51820\nclosed 10.0.0.0/24 mark 51820\n"
 		   "closed fd00::/64 mark 51820\n");
+	/* What is spared of a default route has the main table's way, with or without a guard. */
+	check_text(NET("guard_except = ['10.1.0.53/32', 'fd00:1::/64']", "'0.0.0.0/0'"), true,
+		   "wg0 mtu 1420 mark 51820 port 0\n" ADDRS "route 0.0.0.0/0 table 51820 metric 0\n"
+		   "rule 4 32763 mark 0 table 254 suppress -1 to 10.1.0.53/32\n"
+		   "rule 4 32764 mark 0 table 254 suppress 0\n"
+		   "rule 4 32765 not mark 51820 table 51820 suppress -1\n"
+		   "sysctl net/ipv4/conf/all/src_valid_mark 1\n"
+		   "nft wg0 mark 51820\n");
 	check_text(NET("guard = true\nfwmark = 7", "'10.1.0.0/16'"), true,
 		   "wg0 mtu 1420 mark 7 port 0\n" ADDRS "route 10.1.0.0/16 table 254 metric 0\n"
 		   "nft wg0 mark 0\nclosed 10.1.0.0/16 mark 7\nclosed 10.0.0.0/24 mark 7\n"

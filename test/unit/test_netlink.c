@@ -502,9 +502,9 @@ END_TEST
 START_TEST(rules_of_others)
 {
 	static const uint16_t selectors[] = {
-		FRA_DST,    FRA_SRC,       FRA_IIFNAME,  FRA_OIFNAME,         FRA_GOTO,
-		FRA_TUN_ID, FRA_UID_RANGE, FRA_IP_PROTO, FRA_SPORT_RANGE,     FRA_DPORT_RANGE,
-		FRA_FLOW,   FRA_L3MDEV,    FRA_MAX + 1,  FRA_SUPPRESS_IFGROUP};
+		FRA_SRC,       FRA_IIFNAME,  FRA_OIFNAME,         FRA_GOTO,        FRA_TUN_ID,
+		FRA_UID_RANGE, FRA_IP_PROTO, FRA_SPORT_RANGE,     FRA_DPORT_RANGE, FRA_FLOW,
+		FRA_L3MDEV,    FRA_MAX + 1,  FRA_SUPPRESS_IFGROUP};
 	struct fib_rule_hdr *h;
 	struct nl_rule r;
 
@@ -528,6 +528,29 @@ START_TEST(rules_of_others)
 		ck_assert_int_eq(nl_rule_parse(nlh, &r, NULL), 1);
 		ck_assert_msg(r.other, "field %d", i);
 	}
+}
+END_TEST
+
+START_TEST(rules_to_a_destination)
+{
+	static const uint8_t dst[4] = {10, 96, 0, 0};
+	struct fib_rule_hdr *h;
+	struct nl_rule r;
+	struct gram g = {.len = 0}, broken = {.len = 0};
+	struct nlmsghdr *nlh = begin_rule(&g, &h);
+	char text[IP_PREFIX_LEN];
+
+	mnl_attr_put(nlh, FRA_DST, sizeof(dst), dst);
+	h->dst_len = 16;
+	ck_assert_int_eq(nl_rule_parse(nlh, &r, NULL), 1);
+	ck_assert(!r.other);
+	ck_assert_str_eq(ip_prefix_str(&r.dst, text), "10.96.0.0/16");
+	h->dst_len = 33;
+	ck_assert_int_eq(nl_rule_parse(nlh, &r, NULL), -EBADMSG);
+	nlh = begin_rule(&broken, &h);
+	mnl_attr_put(nlh, FRA_DST, 3, dst);
+	h->dst_len = 16;
+	ck_assert_int_eq(nl_rule_parse(nlh, &r, NULL), -EBADMSG);
 }
 END_TEST
 
@@ -649,8 +672,8 @@ static Suite *suite(void)
 			  answer_error_malformed, dump_over_datagrams, dump_interrupted_and_failed,
 			  answers_of_others, answers_cut_off, attributes, link_messages,
 			  address_messages, route_messages, route_gateways, rule_messages,
-			  rules_of_others, notifications, notifications_malformed,
-			  notifications_nft);
+			  rules_of_others, rules_to_a_destination, notifications,
+			  notifications_malformed, notifications_nft);
 }
 
 UNIT_MAIN(suite)

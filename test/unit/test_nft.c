@@ -68,8 +68,8 @@ START_TEST(same)
 	ck_assert(s.present);
 	ck_assert_int_eq(nft_compare(&s, two, 2, &why, NULL), 0);
 	ck_assert_str_eq(buf_str(&why), "");
-	/* Of wg0 two clamp, two forward, two nat, two mark, two guard rules; two of wg1. */
-	ck_assert_uint_eq(s.n_counters, 12);
+	/* Of wg0 two clamp, two forward, two nat, four mark, two guard rules; two of wg1. */
+	ck_assert_uint_eq(s.n_counters, 14);
 }
 END_TEST
 

@@ -270,8 +270,12 @@ static void random_state(struct agent_state *s, bool desired)
 	}
 	for (unsigned j = 0; j < 2; j++)
 		if (rnd(2))
-			agent_state_add_rule(
-				s, (struct agent_rule){AF_INET, 100 + j, 51820, true, 51820, -1});
+			agent_state_add_rule(s, (struct agent_rule){.family = AF_INET,
+								    .priority = 100 + j,
+								    .fwmark = 51820,
+								    .invert = true,
+								    .table = 51820,
+								    .suppress_prefixlen = -1});
 	agent_state_sort(s);
 	/* policies: as many as peers; half of them insist on their endpoint */
 	for (size_t i = 0; desired && i < s->n_tunnels; i++) {
