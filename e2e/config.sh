@@ -53,6 +53,7 @@ resolvConf: $3
 evictionHard: {memory.available: 100Mi, nodefs.available: "1%", nodefs.inodesFree: "1%", imagefs.available: "1%"}
 imageGCHighThresholdPercent: 100
 registerNode: true
+registerWithTaints: [{key: harmony-agent/not-ready, effect: NoSchedule}]
 END
 }
 

@@ -30,6 +30,10 @@ ns=harmony-system
 E2E=${E2E:-all} # core: shorter outages
 app=app.kubernetes.io/name=harmony-agent
 
+# The kubelets register their nodes with a taint, which agent.test has the agent remove. Alone, another
+# test has to.
+untaint() { kubectl taint nodes --all harmony-agent/not-ready- >/dev/null 2>&1; }
+
 # --- the other end ---
 
 gateway_up() {
