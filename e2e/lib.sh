@@ -97,6 +97,7 @@ values() {
   done
   jq -n --argjson nodes "$nodes" --arg key "$(key wg0)" --arg endpoint "$gateway_ip:51820" '{
     image: {repository: "harmony.test/harmony-agent", tag: "e2e"},
+    taint: {enabled: true},
     networks: {default: {forward: true, masquerade: true, nodes: $nodes, peers: [{name: "gateway",
       public_key: $key, endpoint: $endpoint, allowed_ips: ["10.100.0.1/32", "10.42.0.0/16"],
       persistent_keepalive_secs: 1, stale_after_secs: 5}]}}}' | jq "${1:-.}"
