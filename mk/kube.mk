@@ -7,3 +7,7 @@ $(O)/test-kube/%: $(O)/test/kube/%.o $(ARCHIVE)
 	$(call say,LD,$@)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(ARCHIVE) $(pkgs_libs)
 
 test-programs: $(KUBE_TESTS)
+
+# The clocks and the timers are the tests' own (test/unit/kubeclock.h).
+$(addprefix $(O)/test/,test_kube_events test_kube_publish): \
+	WRAP = -Wl,--wrap=mono_now,--wrap=wall_now,--wrap=kube_timer_in

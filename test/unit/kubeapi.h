@@ -22,6 +22,11 @@ void kubeapi_end(struct kubeapi *api); /* after all that was made from its clien
 bool kubeapi_until(struct kubeapi *api, bool (*done)(void *arg), void *arg);
 /* Turns the loop for so long: for what must not happen. */
 void kubeapi_for(struct kubeapi *api, unsigned ms);
+/* Turns the loop until the client has seen the end of `n` requests in all, and for a moment longer;
+ * how many they were by then. */
+unsigned kubeapi_requests(struct kubeapi *api, unsigned n);
+/* Whether connections made from now on are cut, without an answer, as a POST or PATCH comes. */
+void kubeapi_mute(struct kubeapi *api, bool on);
 
 /* The request's body as an object, the caller's. */
 struct json_object *kubeapi_body(struct http_request *req);
