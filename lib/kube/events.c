@@ -30,6 +30,7 @@
 #define BURST        20
 #define REFILL       (15 * SEC)
 #define MAX_NOTE     1024 /* with the NUL; the API's bound is 1 KiB */
+#define MAX_ID_NAME  200  /* of a name that has 253: the Event's own has the same bound */
 
 struct entry {
 	struct list node; /* oldest first */
@@ -83,20 +84,25 @@ static const char *or_empty(const char *s)
 	return s ? s : "";
 }
 
-static char *dup_note(const char *s)
+/* How much of it is told. */
+static size_t note_len(const char *s)
 {
 	size_t n = strlen(s);
 
 	if (n >= MAX_NOTE)
 		for (n = MAX_NOTE - 1; n > 0 && ((unsigned char)s[n] & 0xC0) == 0x80; n--)
 			; /* not within a character */
-	return mem_dup_str(s, n);
+	return n;
 }
 
 /* NAME.TIME as client-go names them, made unique among the nodes by random bits. */
 static void make_id(struct entry *en)
 {
-	snprintf(en->id, sizeof(en->id), "%.200s.%llx%08x", en->name,
+	size_t n = strnlen(en->name, MAX_ID_NAME);
+
+	while (n > 0 && (en->name[n - 1] == '.' || en->name[n - 1] == '-'))
+		n--; /* before our own '.' it would be no name */
+	snprintf(en->id, sizeof(en->id), "%.*s.%llx%08x", (int)n, en->name,
 		 (unsigned long long)en->first.ns, kube_random(NULL));
 }
 
@@ -115,25 +121,27 @@ static struct entry *entry_new(const struct kube_ref *about, bool warning, const
 	en->uid = strdup(or_empty(about->uid));
 	en->reason = strdup(reason);
 	en->action = strdup(action);
-	en->note = dup_note(note);
+	en->note = mem_dup_str(note, note_len(note));
 	en->warning = warning;
 	en->count = 1;
 	en->first = en->last = wall_now();
+	if (!en->api_version || !en->kind || !en->ns || !en->name || !en->uid || !en->reason ||
+	    !en->action || !en->note) {
+		entry_free(en);
+		return NULL;
+	}
 	make_id(en);
-	if (en->api_version && en->kind && en->ns && en->name && en->uid && en->reason &&
-	    en->action && en->note)
-		return en;
-	entry_free(en);
-	return NULL;
+	return en;
 }
 
 static struct entry *find_same(struct kube_events *ev, const struct kube_ref *about, bool warning,
 			       const char *reason, const char *note)
 {
+	size_t n = note_len(note);
+
 	list_for_each (en, &ev->entries, struct entry, node) {
 		if (en->warning == warning && str_eq(en->reason, reason) &&
-		    strncmp(en->note, note, strlen(en->note)) == 0 &&
-		    (strlen(note) == strlen(en->note) || strlen(note) >= MAX_NOTE) &&
+		    strncmp(en->note, note, n) == 0 && en->note[n] == '\0' &&
 		    str_eq(en->kind, or_empty(about->kind)) &&
 		    str_eq(en->name, or_empty(about->name)) &&
 		    str_eq(en->ns, or_empty(about->ns)) && str_eq(en->uid, or_empty(about->uid)))
@@ -275,6 +283,7 @@ static bool is_due(const struct entry *en, struct mono now)
 static void send_entry(struct kube_events *ev, struct entry *en)
 {
 	_cleanup_buf_ struct buf path = BUF_INIT(1024), body = BUF_INIT(16384);
+	struct err e = {.msg = "out of memory"};
 	bool patch = en->told > 0;
 	int r = -ENOMEM;
 
@@ -290,9 +299,10 @@ static void send_entry(struct kube_events *ev, struct entry *en)
 			.body = body.data,
 			.body_len = body.len,
 		};
-		r = kube_client_send(ev->client, &req, on_answer, ev, &ev->call, NULL);
+		r = kube_client_send(ev->client, &req, on_answer, ev, &ev->call, &e);
 	}
 	if (r < 0) {
+		memcpy(ev->stats.error, e.msg, sizeof(ev->stats.error));
 		ev->stats.failed++;
 		entry_drop(ev, en);
 		return;
@@ -394,7 +404,7 @@ void kube_event(struct kube_events *ev, const struct kube_ref *about, bool warni
 		ev->n_entries++;
 	}
 	en->seen = now;
-	/* Also where a series waits to be told: what is new does not wait with it. */
+	/* Also where the timer waits for something that is due later. */
 	if (!ev->call)
 		kube_timer_in(ev->timer, 0);
 }

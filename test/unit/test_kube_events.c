@@ -246,6 +246,26 @@ START_TEST(same_again_is_a_series)
 }
 END_TEST
 
+/* What is due later holds up nothing else. */
+START_TEST(another_beside_a_series)
+{
+	struct world w = {0};
+
+	begin(&w);
+	happens(&w, "a");
+	expect(&w, 1);
+	happens(&w, "a");
+	expect(&w, 0);
+	happens(&w, "b");
+	expect(&w, 1);
+	ck_assert_str_eq(text(&w.told[1], "note"), "b");
+	kubeclock_skip(30 * SEC);
+	expect(&w, 1);
+	ck_assert_str_eq(w.told[0].series, "2 " KUBECLOCK_MINUTE "00.000000Z");
+	end(&w);
+}
+END_TEST
+
 /* What comes before the Event is made, or while it is, is in the series and not lost. */
 START_TEST(same_again_meanwhile)
 {
@@ -455,8 +475,21 @@ START_TEST(notes_are_cut)
 		ck_assert_uint_eq(strlen(said), rows[i].len);
 		ck_assert_int_eq(strncmp(said, note, rows[i].len), 0);
 		ck_assert_uint_eq(stats(&w).repeated, 1);
+		happens(&w, "xx"); /* which it begins with */
+		happens(&w, note);
+		expect(&w, 1);
+		ck_assert_uint_eq(stats(&w).repeated, 2);
 		end(&w);
 	}
+	/* The other way round. */
+	struct world w = {0};
+	char note[1200] = "";
+	memset(note, 'x', sizeof(note) - 1);
+	begin(&w);
+	happens(&w, "xx");
+	happens(&w, note);
+	expect(&w, 2);
+	end(&w);
 }
 END_TEST
 
@@ -481,6 +514,32 @@ START_TEST(names_that_are_none)
 		kube_event(w.ev, &rows[i], false, "PeerUp", "Reconcile", "a");
 	expect(&w, 0);
 	ck_assert_uint_eq(stats(&w).dropped, ARRAY_LEN(rows));
+	end(&w);
+}
+END_TEST
+
+/* An Event's name is its object's, of which 200 bytes, and the time. */
+START_TEST(long_names)
+{
+	static const char *const ends[] = {"a", "-", ".a", "a.", "-.", "--"};
+	struct world w = {0};
+
+	begin(&w);
+	for (size_t i = 0; i < ARRAY_LEN(ends); i++) {
+		char name[254] = "";
+		const struct kube_ref about = {"v1", "Node", "", name, ""};
+
+		memset(name, 'a', 253);
+		name[100] = '.';
+		memcpy(name + 200 - strlen(ends[i]), ends[i], strlen(ends[i]));
+		if (!kube_is_name(name))
+			continue;
+		kube_event(w.ev, &about, true, "PeerDown", "Reconcile", "a");
+		expect(&w, 1);
+		ck_assert(kube_is_name(w.last_id));
+		ck_assert_int_eq(strncmp(w.last_id, name, 198), 0);
+	}
+	ck_assert_uint_ge(w.posts, 4);
 	end(&w);
 }
 END_TEST
@@ -582,6 +641,26 @@ START_TEST(refusals)
 		ck_assert_uint_eq(stats(&w).failed, codes[i] == 404 ? 1 : 2);
 		end(&w);
 	}
+}
+END_TEST
+
+/* What cannot even be sent is told too. */
+START_TEST(too_long_to_send)
+{
+	struct world w = {0};
+	char action[20000];
+
+	memset(action, 'x', sizeof(action));
+	action[sizeof(action) - 1] = '\0';
+	begin(&w);
+	kube_event(w.ev, &POD, true, "PeerDown", action, "a");
+	expect(&w, 0);
+	ck_assert_uint_eq(stats(&w).failed, 1);
+	ck_assert_str_ne(stats(&w).error, "");
+	happens(&w, "a");
+	expect(&w, 1);
+	ck_assert_str_eq(stats(&w).error, "");
+	end(&w);
 }
 END_TEST
 
@@ -746,12 +825,13 @@ END_TEST
 
 static Suite *suite(void)
 {
-	return UNIT_SUITE(
-		"kube_events", told_as_an_event, objects_without_namespace, same_again_is_a_series,
-		same_again_meanwhile, forgotten_after_ten_minutes, what_makes_it_another,
-		too_many_are_dropped, table_is_bounded, first_told_makes_room, notes_are_cut,
-		names_that_are_none, failures_are_told_and_pass, no_answer, refusals, given_up,
-		patches_that_fail, attempts_begin_anew, expired, without_memory, freed_in_between);
+	return UNIT_SUITE("kube_events", told_as_an_event, objects_without_namespace,
+			  same_again_is_a_series, another_beside_a_series, same_again_meanwhile,
+			  forgotten_after_ten_minutes, what_makes_it_another, too_many_are_dropped,
+			  table_is_bounded, first_told_makes_room, notes_are_cut,
+			  names_that_are_none, long_names, failures_are_told_and_pass, no_answer,
+			  refusals, too_long_to_send, given_up, patches_that_fail,
+			  attempts_begin_anew, expired, without_memory, freed_in_between);
 }
 
 UNIT_MAIN(suite)
