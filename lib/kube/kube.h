@@ -6,7 +6,7 @@
  * Everything runs on one event_base, in its thread, and never blocks it. Callbacks come from the
  * loop, never from inside the call that caused them, and may call any function here, the one
  * that frees their own object included. All errors are told by callback and retried; nothing
- * here gives up.
+ * here gives up, but for a single Event after some attempts.
  */
 #ifndef KUBE_KUBE_H
 #define KUBE_KUBE_H
@@ -284,7 +284,7 @@ int kube_publish_new(struct kube_client *c, const char *ns, const char *name, co
 void kube_publish_free(struct kube_publish *p);
 MEM_CLEANUP(struct kube_publish, kube_publish_free);
 
-/* What should stand there from now on; written if it differs from what was written, soon (at
+/* What should stand there from now on; written if it differs from what was set before, soon (at
  * most once in 5 s), and again until it succeeded. NULL: no entry. -ENOMEM, -E2BIG. */
 int kube_publish_set(struct kube_publish *p, const struct kube_node_state *state, struct err *e);
 /* Whether all that was set is written; *ret_error is why not, "" if so or not tried yet. */
