@@ -70,3 +70,9 @@ app.kubernetes.io/component: injector
 {{- define "harmony-injector.excluded" -}}
 {{- concat (list "kube-system" "kube-public" "kube-node-lease" .Release.Namespace) .Values.webhook.excludedNamespaces | uniq | toJson }}
 {{- end }}
+
+{{- /* A quantity as the program reads it: of a number in a values file Helm makes a float, which it
+would print as 1.34217728e+08. */ -}}
+{{- define "harmony-injector.quantity" -}}
+{{- if kindIs "string" . }}{{ . }}{{ else }}{{ toJson . }}{{ end }}
+{{- end }}
