@@ -48,6 +48,16 @@ app.kubernetes.io/component: injector
 {{- end }}
 {{- end }}
 
+{{- /* "true" where a policy refuses opted-in pods that no injector has seen. */ -}}
+{{- define "harmony-injector.policed" -}}
+{{- and .Values.policy.enabled (semverCompare ">=1.30.0-0" .Capabilities.KubeVersion.Version) | ternary "true" "" }}
+{{- end }}
+
+{{- /* Where no policy does that, the webhook's own failure has to. */ -}}
+{{- define "harmony-injector.failurePolicy" -}}
+{{- default (include "harmony-injector.policed" . | empty | ternary "Fail" "Ignore") .Values.webhook.failurePolicy }}
+{{- end }}
+
 {{- define "harmony-injector.tlsSecret" -}}
 {{- if eq .Values.tls.mode "secret" }}
 {{- required "tls.mode is secret: tls.secret.name is needed" .Values.tls.secret.name }}
