@@ -1,18 +1,23 @@
 {{- define "harmony-agent.name" -}}
-{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
+{{- default .Chart.Name .Values.nameOverride }}
 {{- end }}
 
+{{- /* All names' first part: at most 53 characters, so that with the longest suffix, -dashboard, they
+are labels of DNS as Services take them. What is cut has a part of its digest at the end: two long
+names that begin alike are not one. */ -}}
 {{- define "harmony-agent.fullname" -}}
-{{- if .Values.fullnameOverride }}
-{{- .Values.fullnameOverride | trunc 56 | trimSuffix "-" }}
-{{- else }}
 {{- $name := include "harmony-agent.name" . }}
-{{- if contains $name .Release.Name }}
-{{- .Release.Name | trunc 56 | trimSuffix "-" }}
-{{- else }}
-{{- printf "%s-%s" .Release.Name $name | trunc 56 | trimSuffix "-" }}
+{{- $full := contains $name .Release.Name | ternary .Release.Name (printf "%s-%s" .Release.Name $name) }}
+{{- $full = default $full .Values.fullnameOverride }}
+{{- if gt (len $full) 53 }}
+{{- $full = printf "%s-%s" (trunc 44 $full | trimSuffix "-") (sha256sum $full | trunc 8) }}
 {{- end }}
+{{- $full }}
 {{- end }}
+
+{{- /* Of objects that belong to no namespace: never cut, since 253 characters are permitted there. */ -}}
+{{- define "harmony-agent.clusterName" -}}
+{{- printf "%s-%s" .Release.Namespace (include "harmony-agent.fullname" .) }}
 {{- end }}
 
 {{- define "harmony-agent.selectorLabels" -}}

@@ -1,18 +1,17 @@
 {{- define "harmony-injector.name" -}}
-{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
+{{- default .Chart.Name .Values.nameOverride }}
 {{- end }}
 
+{{- /* All names' first part: at most 53 characters, as charts/harmony-agent has it. What is cut has a
+part of its digest at the end: two long names that begin alike are not one. */ -}}
 {{- define "harmony-injector.fullname" -}}
-{{- if .Values.fullnameOverride }}
-{{- .Values.fullnameOverride | trunc 56 | trimSuffix "-" }}
-{{- else }}
 {{- $name := include "harmony-injector.name" . }}
-{{- if contains $name .Release.Name }}
-{{- .Release.Name | trunc 56 | trimSuffix "-" }}
-{{- else }}
-{{- printf "%s-%s" .Release.Name $name | trunc 56 | trimSuffix "-" }}
+{{- $full := contains $name .Release.Name | ternary .Release.Name (printf "%s-%s" .Release.Name $name) }}
+{{- $full = default $full .Values.fullnameOverride }}
+{{- if gt (len $full) 53 }}
+{{- $full = printf "%s-%s" (trunc 44 $full | trimSuffix "-") (sha256sum $full | trunc 8) }}
 {{- end }}
-{{- end }}
+{{- $full }}
 {{- end }}
 
 {{- define "harmony-injector.selectorLabels" -}}
@@ -71,9 +70,9 @@ app.kubernetes.io/component: injector
 {{- printf "%s.%s.svc" (include "harmony-injector.fullname" .) .Release.Namespace }}
 {{- end }}
 
-{{- /* Of objects that belong to no namespace. */ -}}
+{{- /* Of objects that belong to no namespace: never cut, since 253 characters are permitted there. */ -}}
 {{- define "harmony-injector.clusterName" -}}
-{{- printf "%s-%s" .Release.Namespace (include "harmony-injector.fullname" .) | trunc 63 | trimSuffix "-" }}
+{{- printf "%s-%s" .Release.Namespace (include "harmony-injector.fullname" .) }}
 {{- end }}
 
 {{- /* Namespaces that are never injected into, as a YAML list. */ -}}
