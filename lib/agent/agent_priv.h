@@ -1,7 +1,7 @@
 /*
  * Shared by the files that make up the running agent: agent.c (life, sources), amend.c (small
- * changes), reconcile.c (the loop), status.c (status, readiness and health texts), exporter.c
- * (metrics), serve.c (HTTP and control socket).
+ * changes), reconcile.c (the loop), audit.c (what a run has done), status.c (status, readiness and
+ * health texts), exporter.c (metrics), serve.c (HTTP and control socket).
  */
 #ifndef AGENT_AGENT_PRIV_H
 #define AGENT_AGENT_PRIV_H
@@ -130,6 +130,26 @@ void agent_load(struct agent *a, bool force);
 /* Takes documents that say the same as those in force, or differ from them in a few peers. False:
  * they have to be read as a whole. */
 bool agent_amend(struct agent *a, const struct agent_wanted_env *env, struct agent_docs *docs);
+
+/* --- audit.c --- */
+/* What came of one plan. */
+struct agent_run {
+	struct agent *a;
+	uint64_t failed_ops; /* digest */
+	bool host_failed;    /* one of them belonged to no network */
+	bool waits;          /* for the launcher */
+	char first_error[ERR_MSG_MAX];
+};
+/* An agent_applied_fn; `arg` is a struct agent_run. */
+void agent_audit_applied(void *arg, const struct agent_op *op, int code, const char *msg);
+/* What is wrong with an interface (NULL: none). */
+void agent_audit_error(struct agent_run *run, const char *ifname, const char *msg);
+/* Counts what of a plan repairs drift, and tells of it. */
+void agent_audit_drift(struct agent *a, const struct agent_plan *p);
+/* A line for each operation that is not carried out. */
+void agent_audit_differs(const struct agent_plan *p);
+/* Of its operations: a sum, so that their order does not count; 0 stands for none. */
+uint64_t agent_audit_digest(const struct agent_plan *p);
 
 /* --- reconcile.c --- */
 struct agent_desired_env agent_desired_env_of(struct agent *a);

@@ -103,50 +103,6 @@ struct agent_desired_env agent_desired_env_of(struct agent *a)
 
 /* --- one run --- */
 
-struct run {
-	struct agent *a;
-	uint64_t failed_ops;
-	bool host_failed;
-	bool waits; /* for the launcher */
-	char first_error[ERR_MSG_MAX];
-};
-
-/*
- * The configuration was in force already: somebody else has changed something. What belongs to no
- * network (a sysctl, the table) is judged apart from them: a device that could not be made again
- * at once does not turn the repair of a sysctl into a change of ours.
- */
-static bool is_drift(struct agent *a, const struct agent_op *op)
-{
-	const char *ifname = agent_op_ifname(op);
-	const struct agent_net *n = ifname ? agent_net_by_ifname(a, ifname) : NULL;
-
-	if (n)
-		return n->applied_generation == a->generation;
-	return a->applied_generation == a->generation && !a->host_failed;
-}
-
-/* Digests are sums, so that the order does not count; 0 stands for no operation. */
-static uint64_t digest_of(const struct agent_op *op)
-{
-	_cleanup_buf_ struct buf text = BUF_INIT(0);
-	uint64_t h = 0xcbf29ce484222325 ^ op->kind; /* FNV-1a */
-
-	agent_op_text(op, &text);
-	for (size_t i = 0; i < text.len; i++)
-		h = (h ^ (uint8_t)buf_str(&text)[i]) * 0x100000001b3;
-	return h;
-}
-
-static uint64_t digest(const struct agent_plan *p)
-{
-	uint64_t sum = 0;
-
-	for (size_t i = 0; i < p->n; i++)
-		sum += digest_of(&p->ops[i]);
-	return sum;
-}
-
 /* The launcher's container may start after the agent's, and beside the socket of the one before it.
  * For so long it is waited for in silence: it is no failure, and nobody is told of one. */
 static bool launcher_comes(const struct agent *a)
@@ -163,7 +119,7 @@ static bool launcher_comes(const struct agent *a)
 static int choose_backend(void *arg, const char *network, struct agent_backend_choice *ret,
 			  struct err *e)
 {
-	struct agent *a = ((struct run *)arg)->a;
+	struct agent *a = ((struct agent_run *)arg)->a;
 	const char *program = a->probe.userspace;
 	enum config_backend wish = CONFIG_BACKEND_AUTO;
 
@@ -197,69 +153,6 @@ static int choose_backend(void *arg, const char *network, struct agent_backend_c
 	log_info("backend chosen", LOG_STR("network", network),
 		 LOG_STR("backend", kernel ? "kernel" : program), LOG_STR("why", why));
 	return 0;
-}
-
-static void note_error(struct run *run, const char *ifname, const char *msg)
-{
-	struct agent_net *n = ifname ? agent_net_by_ifname(run->a, ifname) : NULL;
-
-	if (!run->first_error[0])
-		snprintf(run->first_error, sizeof(run->first_error), "%s", msg);
-	if (n && !n->error[0])
-		snprintf(n->error, sizeof(n->error), "%s", msg);
-}
-
-/* The audit: one line for each thing that was changed, or could not be. */
-static void applied(void *arg, const struct agent_op *op, int code, const char *msg)
-{
-	struct run *run = arg;
-	struct agent *a = run->a;
-	const char *ifname = agent_op_ifname(op);
-	struct agent_net *n = ifname ? agent_net_by_ifname(a, ifname) : NULL;
-	_cleanup_buf_ struct buf text = BUF_INIT(4096);
-
-	if (code > 0)
-		return;
-	agent_op_text(op, &text);
-	a->counts.ops[op->kind]++;
-	if (code == 0) {
-		if (n && op->kind == AGENT_OP_LINK_CREATE)
-			n->made = mono_now();
-		log_info(is_drift(a, op) ? "drift repaired" : "applied",
-			 LOG_STR("op", agent_op_name(op->kind)),
-			 LOG_STR("network", n ? n->name : NULL), LOG_STR("change", buf_str(&text)));
-		return;
-	}
-	if (code == -EINPROGRESS || (run->waits && code == -ECANCELED)) {
-		run->waits = true;
-		log_debug("not yet", LOG_STR("change", buf_str(&text)), LOG_STR("error", msg));
-		return;
-	}
-	a->counts.ops_failed++;
-	run->failed_ops += digest_of(op);
-	if (!n)
-		run->host_failed = true;
-	note_error(run, ifname, msg);
-	/* The same failure again every minute is told at debug. */
-	if (a->failures == 0 && code != -ECANCELED)
-		log_error("not applied", LOG_STR("op", agent_op_name(op->kind)),
-			  LOG_STR("network", n ? n->name : NULL), LOG_STR("change", buf_str(&text)),
-			  LOG_STR("error", msg));
-	else
-		log_debug("not applied", LOG_STR("op", agent_op_name(op->kind)),
-			  LOG_STR("change", buf_str(&text)), LOG_STR("error", msg));
-}
-
-static void report_only(struct run *run, const struct agent_plan *p)
-{
-	for (size_t i = 0; i < p->n; i++) {
-		_cleanup_buf_ struct buf text = BUF_INIT(4096);
-
-		agent_op_text(&p->ops[i], &text);
-		log_warn("differs (observe only, nothing is changed)",
-			 LOG_STR("op", agent_op_name(p->ops[i].kind)),
-			 LOG_STR("change", buf_str(&text)));
-	}
 }
 
 static int64_t backoff(unsigned failures)
@@ -319,36 +212,15 @@ static void succeeded(struct agent *a)
 	agent_publish(a);
 }
 
-/* Two observations of one state count once: drift is counted where it is about to be repaired. */
-static void count_drift(struct agent *a, const struct agent_plan *p)
-{
-	const struct agent_op *first = NULL;
-
-	for (size_t i = 0; i < p->n; i++) {
-		/* An endpoint that is set again is our own doing: see endpoints.c. */
-		if (!is_drift(a, &p->ops[i]) || (p->ops[i].set_endpoint && p->ops[i].peer_was))
-			continue;
-		a->counts.drift[p->ops[i].kind]++;
-		if (!first)
-			first = &p->ops[i];
-	}
-	if (first && a->kube) {
-		_cleanup_buf_ struct buf text = BUF_INIT(512);
-
-		agent_op_text(first, &text);
-		agent_source_kube_event(a->kube, false, "DriftRepaired", buf_str(&text));
-	}
-}
-
 /* What differs is told, and counted, when it has changed. */
-static void observed_only(struct run *run, const struct agent_plan *p, struct mono now)
+static void observed_only(struct agent_run *run, const struct agent_plan *p, struct mono now)
 {
 	struct agent *a = run->a;
-	uint64_t ops = digest(p);
+	uint64_t ops = agent_audit_digest(p);
 
 	if (ops != a->told_ops) {
-		count_drift(a, p);
-		report_only(run, p);
+		agent_audit_drift(a, p);
+		agent_audit_differs(p);
 	}
 	a->told_ops = ops;
 	if (run->first_error[0])
@@ -382,7 +254,7 @@ static bool plan_and_apply(struct agent *a, const struct agent_state *desired,
 			   const struct agent_state *observed, struct mono now)
 {
 	_cleanup_agent_plan_ struct agent_plan plan = {0};
-	struct run run = {.a = a};
+	struct agent_run run = {.a = a};
 
 	if (agent_plan(desired, observed, &plan) < 0) {
 		failed(a, "out of memory", now);
@@ -390,20 +262,21 @@ static bool plan_and_apply(struct agent *a, const struct agent_state *desired,
 	}
 	a->pending = plan.n;
 	if (plan.n && a->failures && mono_before(now, a->next_attempt) &&
-	    digest(&plan) == a->failed_ops)
+	    agent_audit_digest(&plan) == a->failed_ops)
 		return false;
 	for (size_t i = 0; i < a->n_nets; i++)
 		a->nets[i].error[0] = '\0';
 	for (size_t i = 0; i < observed->n_tunnels; i++)
 		if (observed->tunnels[i].unknown)
-			note_error(&run, observed->tunnels[i].ifname, observed->tunnels[i].problem);
+			agent_audit_error(&run, observed->tunnels[i].ifname,
+					  observed->tunnels[i].problem);
 	if (a->opts->observe_only) {
 		observed_only(&run, &plan, now);
 		note_applied(a, &plan);
 		return false;
 	}
-	count_drift(a, &plan);
-	a->pending = agent_apply(a->sys, &plan, choose_backend, applied, &run);
+	agent_audit_drift(a, &plan);
+	a->pending = agent_apply(a->sys, &plan, choose_backend, agent_audit_applied, &run);
 	a->failed_ops = run.failed_ops;
 	a->host_failed = run.host_failed;
 	note_applied(a, &plan);
@@ -418,14 +291,14 @@ void agent_apply_part(struct agent *a, const struct agent_state *want,
 		      const struct agent_state *had)
 {
 	_cleanup_agent_plan_ struct agent_plan plan = {0};
-	struct run run = {.a = a};
+	struct agent_run run = {.a = a};
 
 	if (agent_plan(want, had, &plan) < 0)
 		return;
 	a->last_run = mono_now();
 	/* A failure is told like any other, and the look that follows at once finds what is left.
 	 */
-	if (agent_apply(a->sys, &plan, choose_backend, applied, &run) > 0)
+	if (agent_apply(a->sys, &plan, choose_backend, agent_audit_applied, &run) > 0)
 		return;
 	a->told_generation = a->generation;
 	a->dirty = false;
@@ -853,7 +726,7 @@ void agent_teardown(struct agent *a)
 {
 	_cleanup_agent_state_ struct agent_state nothing, observed;
 	_cleanup_agent_plan_ struct agent_plan plan = {0};
-	struct run run = {.a = a};
+	struct agent_run run = {.a = a};
 	struct err e = {0};
 
 	agent_state_init(&nothing);
@@ -870,5 +743,5 @@ void agent_teardown(struct agent *a)
 		log_error("tunnels could not be removed", LOG_STR("error", e.msg));
 		return;
 	}
-	agent_apply(a->sys, &plan, choose_backend, applied, &run);
+	agent_apply(a->sys, &plan, choose_backend, agent_audit_applied, &run);
 }

@@ -1,0 +1,131 @@
+/*
+ * Theory of operation. What becomes of the operations of a plan is told here: a line of the log for
+ * each thing that was changed or could not be, counters, an Event, the error of a network; and the
+ * digest by which the loop knows a plan again.
+ */
+#include "agent/agent_priv.h"
+#include "base/str.h"
+#include "log/log.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+/*
+ * The configuration was in force already: somebody else has changed something. What belongs to no
+ * network (a sysctl, the table) is judged apart from them: a device that could not be made again
+ * at once does not turn the repair of a sysctl into a change of ours.
+ */
+static bool is_drift(struct agent *a, const struct agent_op *op)
+{
+	const char *ifname = agent_op_ifname(op);
+	const struct agent_net *n = ifname ? agent_net_by_ifname(a, ifname) : NULL;
+
+	if (n)
+		return n->applied_generation == a->generation;
+	return a->applied_generation == a->generation && !a->host_failed;
+}
+
+/* Digests are sums, so that the order does not count; 0 stands for no operation. */
+static uint64_t digest_of(const struct agent_op *op)
+{
+	_cleanup_buf_ struct buf text = BUF_INIT(0);
+	uint64_t h = 0xcbf29ce484222325 ^ op->kind; /* FNV-1a */
+
+	agent_op_text(op, &text);
+	for (size_t i = 0; i < text.len; i++)
+		h = (h ^ (uint8_t)buf_str(&text)[i]) * 0x100000001b3;
+	return h;
+}
+
+uint64_t agent_audit_digest(const struct agent_plan *p)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < p->n; i++)
+		sum += digest_of(&p->ops[i]);
+	return sum;
+}
+
+void agent_audit_error(struct agent_run *run, const char *ifname, const char *msg)
+{
+	struct agent_net *n = ifname ? agent_net_by_ifname(run->a, ifname) : NULL;
+
+	if (!run->first_error[0])
+		snprintf(run->first_error, sizeof(run->first_error), "%s", msg);
+	if (n && !n->error[0])
+		snprintf(n->error, sizeof(n->error), "%s", msg);
+}
+
+/* The audit: one line for each thing that was changed, or could not be. */
+void agent_audit_applied(void *arg, const struct agent_op *op, int code, const char *msg)
+{
+	struct agent_run *run = arg;
+	struct agent *a = run->a;
+	const char *ifname = agent_op_ifname(op);
+	struct agent_net *n = ifname ? agent_net_by_ifname(a, ifname) : NULL;
+	_cleanup_buf_ struct buf text = BUF_INIT(4096);
+
+	if (code > 0)
+		return;
+	agent_op_text(op, &text);
+	a->counts.ops[op->kind]++;
+	if (code == 0) {
+		if (n && op->kind == AGENT_OP_LINK_CREATE)
+			n->made = mono_now();
+		log_info(is_drift(a, op) ? "drift repaired" : "applied",
+			 LOG_STR("op", agent_op_name(op->kind)),
+			 LOG_STR("network", n ? n->name : NULL), LOG_STR("change", buf_str(&text)));
+		return;
+	}
+	if (code == -EINPROGRESS || (run->waits && code == -ECANCELED)) {
+		run->waits = true;
+		log_debug("not yet", LOG_STR("change", buf_str(&text)), LOG_STR("error", msg));
+		return;
+	}
+	a->counts.ops_failed++;
+	run->failed_ops += digest_of(op);
+	if (!n)
+		run->host_failed = true;
+	agent_audit_error(run, ifname, msg);
+	/* The same failure again every minute is told at debug. */
+	if (a->failures == 0 && code != -ECANCELED)
+		log_error("not applied", LOG_STR("op", agent_op_name(op->kind)),
+			  LOG_STR("network", n ? n->name : NULL), LOG_STR("change", buf_str(&text)),
+			  LOG_STR("error", msg));
+	else
+		log_debug("not applied", LOG_STR("op", agent_op_name(op->kind)),
+			  LOG_STR("change", buf_str(&text)), LOG_STR("error", msg));
+}
+
+void agent_audit_differs(const struct agent_plan *p)
+{
+	for (size_t i = 0; i < p->n; i++) {
+		_cleanup_buf_ struct buf text = BUF_INIT(4096);
+
+		agent_op_text(&p->ops[i], &text);
+		log_warn("differs (observe only, nothing is changed)",
+			 LOG_STR("op", agent_op_name(p->ops[i].kind)),
+			 LOG_STR("change", buf_str(&text)));
+	}
+}
+
+/* Two observations of one state count once: drift is counted where it is about to be repaired. */
+void agent_audit_drift(struct agent *a, const struct agent_plan *p)
+{
+	const struct agent_op *first = NULL;
+
+	for (size_t i = 0; i < p->n; i++) {
+		/* An endpoint that is set again is our own doing: see endpoints.c. */
+		if (!is_drift(a, &p->ops[i]) || (p->ops[i].set_endpoint && p->ops[i].peer_was))
+			continue;
+		a->counts.drift[p->ops[i].kind]++;
+		if (!first)
+			first = &p->ops[i];
+	}
+	if (first && a->kube) {
+		_cleanup_buf_ struct buf text = BUF_INIT(512);
+
+		agent_op_text(first, &text);
+		agent_source_kube_event(a->kube, false, "DriftRepaired", buf_str(&text));
+	}
+}
