@@ -68,8 +68,8 @@ void agent_audit_applied(void *arg, const struct agent_op *op, int code, const c
 	if (code > 0)
 		return;
 	agent_op_text(op, &text);
-	a->counts.ops[op->kind]++;
 	if (code == 0) {
+		a->counts.ops[op->kind]++;
 		if (n && op->kind == AGENT_OP_LINK_CREATE)
 			n->made = mono_now();
 		log_info(is_drift(a, op) ? "drift repaired" : "applied",
