@@ -306,9 +306,16 @@ void agent_apply_part(struct agent *a, const struct agent_state *want,
 
 /* --- health --- */
 
+/* Whose health is told of. */
+struct telling {
+	struct agent *a;
+	const struct agent_net *n;
+};
+
 static void on_health(const struct health_event *ev, void *arg)
 {
-	struct agent *a = arg;
+	const struct telling *t = arg;
+	struct agent *a = t->a;
 	const struct health_peer *p = ev->peer;
 	char lasted[TIME_DURATION_LEN], k[KEY_BASE64], note[256];
 
@@ -319,17 +326,18 @@ static void on_health(const struct health_event *ev, void *arg)
 	key_to_base64(&p->public_key, k);
 	time_duration(ev->lasted_ns, lasted);
 	if (ev->to == HEALTH_UP)
-		log_info("peer up", LOG_STR("peer", p->name), LOG_STR("public_key", k),
-			 LOG_STR("was", health_state_name(ev->from)), LOG_STR("for", lasted));
+		log_info("peer up", LOG_STR("network", t->n->name), LOG_STR("peer", p->name),
+			 LOG_STR("public_key", k), LOG_STR("was", health_state_name(ev->from)),
+			 LOG_STR("for", lasted));
 	else
-		log_warn("peer down", LOG_STR("peer", p->name), LOG_STR("public_key", k),
-			 LOG_STR("state", health_state_name(ev->to)),
+		log_warn("peer down", LOG_STR("network", t->n->name), LOG_STR("peer", p->name),
+			 LOG_STR("public_key", k), LOG_STR("state", health_state_name(ev->to)),
 			 LOG_STR("was_up_for", lasted));
 	if (a->kube && (ev->to == HEALTH_UP || ev->from == HEALTH_UP)) {
 		/* Without the time that it lasted: the same note again is one Event with a count.
 		 */
-		snprintf(note, sizeof(note), "peer %.60s is %s (was %s)", p->name,
-			 health_state_name(ev->to), health_state_name(ev->from));
+		snprintf(note, sizeof(note), "peer %.60s is %s (was %s), network %.63s", p->name,
+			 health_state_name(ev->to), health_state_name(ev->from), t->n->name);
 		agent_source_kube_event(a->kube, ev->to != HEALTH_UP,
 					ev->to == HEALTH_UP ? "PeerUp" : "PeerDown", note);
 	}
@@ -365,7 +373,8 @@ static bool judge(struct agent *a, struct agent_net *n, const struct agent_tunne
 		n->tx_bytes += p->tx_bytes;
 		agent_endpoints_seen(a->endpoints, n->name, &p->public_key, &p->endpoint);
 	}
-	health_tick(n->health, t ? &t->wg : NULL, now, on_health, a);
+	health_tick(n->health, t ? &t->wg : NULL, now, on_health,
+		    &(struct telling){.a = a, .n = n});
 	if (t && !a->opts->observe_only) {
 		struct asking q = {a, t->ifindex};
 		struct mono next = health_probe(n->health, now.mono, ask, &q);
