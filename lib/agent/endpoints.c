@@ -6,7 +6,11 @@
  *  - when its name got other addresses, and the device still uses an old one;
  *  - when the peer is not up: then every AGENT_ENDPOINT_LADDER the next address is tried, or the
  *    configured one where the device has wandered off, and the name is looked up again.
- * An assertion ends when the device is seen to have the address.
+ * An assertion ends when the device is seen to have the address; the ladder's also when the peer is
+ * up, whatever it is up with: a working peer is not moved to an address that nobody has tried.
+ *
+ * Each address has its time: the ladder waits from when the device was first seen to have it. A
+ * peer that is not in the device tries nothing, so nothing is concluded from its being down.
  *
  * A peer that is new in the device gets its endpoint with the peer, without an assertion; after
  * a restart of the agent every peer of the device is taken as it is.
@@ -28,6 +32,7 @@ struct entry {
 	struct ip_addr addrs[AGENT_ENDPOINT_ADDRS];
 	size_t n_addrs, current;
 	bool assert;
+	bool climbed;            /* `assert` is the ladder's */
 	struct ip_endpoint seen; /* AF_UNSPEC: the device has none, or was not looked at yet */
 	struct mono next_step;   /* of the ladder */
 	struct mono next_lookup;
@@ -133,6 +138,7 @@ static void carry_over(const struct agent_endpoints *s, struct entry *e)
 	e->n_addrs = old->n_addrs;
 	e->current = old->current;
 	e->assert = old->assert;
+	e->climbed = old->climbed;
 	e->next_step = old->next_step;
 	e->next_lookup = old->next_lookup;
 }
@@ -223,20 +229,51 @@ bool agent_endpoints_get(const struct agent_endpoints *s, const char *network,
 	return true;
 }
 
+static bool has_addr(const struct ip_addr *addrs, size_t n, const struct ip_addr *a, size_t *at)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (ip_addr_cmp(&addrs[i], a) == 0) {
+			*at = i;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* The peer is up with what the device has. True when something has changed. */
+static bool stay(struct entry *e)
+{
+	size_t at = e->current;
+
+	if (!e->assert || !e->climbed)
+		return false;
+	/* Whoever makes the peer anew is to use what worked. Elsewhere it has roamed to. */
+	if (e->seen.port == e->port)
+		has_addr(e->addrs, e->n_addrs, &e->seen.addr, &at);
+	e->current = at;
+	e->assert = e->climbed = false;
+	return true;
+}
+
 void agent_endpoints_seen(struct agent_endpoints *s, const char *network, const struct key *peer,
-			  const struct ip_endpoint *endpoint)
+			  const struct ip_endpoint *endpoint, bool up, struct mono now)
 {
 	struct entry *e = find(s, network, peer);
 
 	if (!e)
 		return;
-	e->seen = *endpoint;
-	if (e->assert && e->n_addrs) {
-		struct ip_endpoint now = current_of(e);
+	bool other = ip_endpoint_cmp(&e->seen, endpoint) != 0;
+	struct ip_endpoint wanted = current_of(e);
 
-		e->assert = ip_endpoint_cmp(&now, endpoint) != 0;
-		s->version += !e->assert;
+	e->seen = *endpoint;
+	if (e->n_addrs && ip_endpoint_cmp(&wanted, endpoint) == 0) {
+		if (other)
+			e->next_step = mono_add(now, AGENT_ENDPOINT_LADDER);
+		s->version += e->assert;
+		e->assert = e->climbed = false;
 	}
+	if (up && stay(e))
+		s->version++;
 }
 
 bool agent_endpoints_down(struct agent_endpoints *s, const char *network, const struct key *peer,
@@ -247,10 +284,10 @@ bool agent_endpoints_down(struct agent_endpoints *s, const char *network, const 
 	if (!e || mono_before(now, e->next_step))
 		return false;
 	e->next_step = mono_add(now, AGENT_ENDPOINT_LADDER);
-	if (e->host && mono_before(now, e->next_lookup))
-		e->next_lookup = now;
 	if (e->n_addrs == 0)
 		return false;
+	if (e->host && mono_before(now, e->next_lookup))
+		e->next_lookup = now;
 
 	struct ip_endpoint was = current_of(e);
 	/* Where the device has the current address, it was tried: on to the next. */
@@ -259,20 +296,10 @@ bool agent_endpoints_down(struct agent_endpoints *s, const char *network, const 
 	struct ip_endpoint next = current_of(e);
 	if (ip_endpoint_cmp(&next, &e->seen) == 0)
 		return false;
+	e->climbed = e->climbed || !e->assert;
 	e->assert = true;
 	s->version++;
 	return true;
-}
-
-static bool has_addr(const struct ip_addr *addrs, size_t n, const struct ip_addr *a, size_t *at)
-{
-	for (size_t i = 0; i < n; i++) {
-		if (ip_addr_cmp(&addrs[i], a) == 0) {
-			*at = i;
-			return true;
-		}
-	}
-	return false;
 }
 
 /* True when the address in use has changed. */
@@ -293,8 +320,10 @@ static bool take_addrs(struct entry *e, const struct ip_addr *addrs, size_t n)
 	if (still)
 		return false;
 	/* A peer that has roamed elsewhere and works is left there. */
-	if (had && ip_endpoint_cmp(&was, &e->seen) == 0)
+	if (had && ip_endpoint_cmp(&was, &e->seen) == 0) {
 		e->assert = true;
+		e->climbed = false;
+	}
 	return true;
 }
 

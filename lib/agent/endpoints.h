@@ -41,13 +41,15 @@ void agent_endpoints_drop(struct agent_endpoints *s, const char *network, const 
 bool agent_endpoints_get(const struct agent_endpoints *s, const char *network,
 			 const struct key *peer, struct ip_endpoint *ret, bool *ret_assert);
 
-/* What the device has: told after each observation. */
+/* What the device has (AF_UNSPEC: nothing, or no such peer), and whether the peer is up with it:
+ * told after each observation. What works ends the ladder: an address that it was about to try is
+ * not tried any more. */
 void agent_endpoints_seen(struct agent_endpoints *s, const char *network, const struct key *peer,
-			  const struct ip_endpoint *endpoint);
+			  const struct ip_endpoint *endpoint, bool up, struct mono now);
 
-/* The peer is not up (stale, stalled, or never was): told at each health check. Climbs the
- * ladder when its time has come: the next address, the configured one over one that the peer has
- * roamed to, another look-up of the name. True when something has changed. */
+/* The peer is in the device and not up (stale, stalled, or never was): told at each health check.
+ * Climbs the ladder when its time has come: the next address, the configured one over one that the
+ * peer has roamed to, another look-up of the name. True when something has changed. */
 bool agent_endpoints_down(struct agent_endpoints *s, const char *network, const struct key *peer,
 			  struct mono now);
 

@@ -4,7 +4,7 @@
  * reads the machine anew and acts on the difference. So a lost wake-up costs a delay, never a
  * wrong state.
  *
- *     wake ──(settle)──> run: desired, observe, plan, apply, health ──> next tick
+ *     wake ──(settle)──> run: desired, observe, health, plan, apply ──> next tick
  *       ^                                                                  │
  *       └── notifications, configuration, resolver ── tick (1 s … poll) <──┘
  *
@@ -359,50 +359,53 @@ static bool ask(const struct health_peer *p, void *arg)
 	return false;
 }
 
-/* Tells health and the endpoints what the device says; true when an endpoint should change. */
-static bool judge(struct agent *a, struct agent_net *n, const struct agent_tunnel *t,
+/* Tells health and the endpoints what the device says; `t` is NULL where it says nothing. */
+static void judge(struct agent *a, struct agent_net *n, const struct agent_tunnel *t, bool unknown,
 		  struct health_now now)
 {
-	bool again = false;
+	static const struct ip_endpoint none;
 
 	n->rx_bytes = n->tx_bytes = 0;
 	for (size_t i = 0; t && i < t->wg.n_peers; i++) {
-		const struct wgdev_peer *p = &t->wg.peers[i];
-
-		n->rx_bytes += p->rx_bytes;
-		n->tx_bytes += p->tx_bytes;
-		agent_endpoints_seen(a->endpoints, n->name, &p->public_key, &p->endpoint);
+		n->rx_bytes += t->wg.peers[i].rx_bytes;
+		n->tx_bytes += t->wg.peers[i].tx_bytes;
 	}
 	health_tick(n->health, t ? &t->wg : NULL, now, on_health,
 		    &(struct telling){.a = a, .n = n});
-	if (t && !a->opts->observe_only) {
-		struct asking q = {a, t->ifindex};
-		struct mono next = health_probe(n->health, now.mono, ask, &q);
+	for (size_t i = 0; !unknown && i < health_count(n->health); i++) {
+		const struct health_peer *p = health_peer(n->health, i);
 
-		if (mono_before(next, a->next_probe))
-			a->next_probe = next;
+		agent_endpoints_seen(a->endpoints, n->name, &p->public_key,
+				     p->present ? &p->endpoint : &none, p->state == HEALTH_UP,
+				     now.mono);
 	}
+	if (!t || a->opts->observe_only)
+		return;
+
+	struct asking q = {a, t->ifindex};
+	struct mono next = health_probe(n->health, now.mono, ask, &q);
+
+	if (mono_before(next, a->next_probe))
+		a->next_probe = next;
 	for (size_t i = 0; i < health_count(n->health); i++) {
 		const struct health_peer *p = health_peer(n->health, i);
 
 		/* Without a keepalive a quiet peer is in order: nothing asks for its address. */
-		if (p->state != HEALTH_UP && (p->required || p->asked))
-			again |= agent_endpoints_down(a->endpoints, n->name, &p->public_key,
-						      now.mono);
+		if (p->present && p->state != HEALTH_UP && (p->required || p->asked))
+			agent_endpoints_down(a->endpoints, n->name, &p->public_key, now.mono);
 	}
-	return again;
 }
 
-static bool judge_all(struct agent *a, const struct agent_state *observed)
+static void judge_all(struct agent *a, const struct agent_state *observed)
 {
 	struct health_now now = {mono_now(), wall_now()};
 	const char *host;
-	bool again = false;
 
 	for (size_t i = 0; i < a->n_nets; i++) {
 		struct agent_net *n = &a->nets[i];
 		const struct agent_tunnel *t = agent_state_find(observed, n->ifname);
 		struct device *dev = agent_sys_device(a->sys, n->ifname);
+		bool unknown = t && t->unknown;
 
 		if (t && (t->owner != AGENT_OWNER_US || t->unknown))
 			t = NULL;
@@ -411,11 +414,10 @@ static bool judge_all(struct agent *a, const struct agent_state *observed)
 		if (n->backend[0] && !n->backend_why[0])
 			snprintf(n->backend_why, sizeof(n->backend_why),
 				 "the interface was there already");
-		again |= judge(a, n, t, now);
+		judge(a, n, t, unknown, now);
 	}
 	while ((host = agent_endpoints_due(a->endpoints, now.mono)))
 		agent_resolver_lookup(a->resolver, host);
-	return again;
 }
 
 /* --- the loop --- */
@@ -456,13 +458,27 @@ static int update_desired(struct agent *a, struct mono now, struct err *e)
 	return 0;
 }
 
+/* What health has just said of the endpoints is planned with, and not against: a peer that came up
+ * meanwhile is not moved. What is observed borrows from the former desired state. */
+static int follow_endpoints(struct agent *a, struct agent_state *former, struct mono now,
+			    struct err *e)
+{
+	if (a->desired_endpoints == agent_endpoints_version(a->endpoints))
+		return 0;
+	*former = a->desired;
+	agent_state_init(&a->desired);
+	a->desired_known = false;
+	return update_desired(a, now, e);
+}
+
 static void run_once(struct agent *a)
 {
-	_cleanup_agent_state_ struct agent_state observed;
+	_cleanup_agent_state_ struct agent_state observed, former;
 	struct err e = {0};
 	struct mono start = mono_now();
 
 	agent_state_init(&observed);
+	agent_state_init(&former);
 	a->next_probe = (struct mono){INT64_MAX};
 	if (!a->wanted || (a->hung && !a->dirty && mono_before(start, a->next_attempt)))
 		return;
@@ -470,14 +486,16 @@ static void run_once(struct agent *a)
 	int r = update_desired(a, start, &e);
 	if (r == 0)
 		r = agent_observe(a->sys, &a->desired, &observed, &e);
-	bool again = false;
-	if (r < 0) {
-		failed(a, e.msg, start);
-	} else {
+	if (r == 0) {
 		a->nft_in_place = !observed.nft_drifted && !observed.nft_unknown;
-		again = plan_and_apply(a, &a->desired, &observed, start);
-		again |= judge_all(a, &observed);
+		judge_all(a, &observed);
+		r = follow_endpoints(a, &former, start, &e);
 	}
+	bool again = false;
+	if (r < 0)
+		failed(a, e.msg, start);
+	else
+		again = plan_and_apply(a, &a->desired, &observed, start);
 	a->run_cost_ns = mono_since(mono_now(), start);
 	agent_exporter_reconciled(a->exporter, (double)a->run_cost_ns / (double)NS_PER_SEC);
 	a->hung = a->run_cost_ns > SLOW_NS && any_unknown(&observed);

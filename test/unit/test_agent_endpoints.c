@@ -100,7 +100,23 @@ static void seen(const char *peer, const char *a, uint16_t port)
 	struct key k = key_of(peer);
 	struct ip_endpoint e = {.addr = addr(a), .port = port};
 
-	agent_endpoints_seen(s, "n", &k, &e);
+	agent_endpoints_seen(s, "n", &k, &e, false, now);
+}
+
+static void seen_up(const char *peer, const char *a, uint16_t port)
+{
+	struct key k = key_of(peer);
+	struct ip_endpoint e = {.addr = addr(a), .port = port};
+
+	agent_endpoints_seen(s, "n", &k, &e, true, now);
+}
+
+static void seen_gone(const char *peer)
+{
+	struct key k = key_of(peer);
+	struct ip_endpoint none = {0};
+
+	agent_endpoints_seen(s, "n", &k, &none, false, now);
 }
 
 static bool down(const char *peer)
@@ -346,6 +362,78 @@ START_TEST(test_ladder_tries_all_addresses_and_looks_up)
 }
 END_TEST
 
+START_TEST(test_each_address_has_its_time)
+{
+	take("vpn.example:1", NULL);
+	resolved("vpn.example", 3600, "192.0.2.1", "2001:db8::1");
+	for (int round = 0; round < 2; round++) {
+		later(60);
+		seen(KEY_A, "192.0.2.1", 1);
+		ck_assert(!down(KEY_A)); /* it has only just begun to be tried */
+		later(14);
+		seen(KEY_A, "192.0.2.1", 1);
+		ck_assert(!down(KEY_A));
+		/* Taken out of the device by somebody, and put in again. */
+		seen_gone(KEY_A);
+	}
+	seen(KEY_A, "192.0.2.1", 1);
+	later(15);
+	ck_assert(down(KEY_A));
+	ck_assert_str_eq(get(KEY_A), "[2001:db8::1]:1 !");
+	agent_endpoints_free(s);
+}
+END_TEST
+
+START_TEST(test_what_works_ends_the_ladder)
+{
+	take("vpn.example:1", NULL);
+	resolved("vpn.example", 3600, "192.0.2.1", "2001:db8::1");
+	seen(KEY_A, "192.0.2.1", 1);
+	later(15);
+	ck_assert(down(KEY_A));
+	ck_assert_str_eq(get(KEY_A), "[2001:db8::1]:1 !");
+	uint64_t version = agent_endpoints_version(s);
+	seen_up(KEY_A, "192.0.2.1", 1);
+	/* And that is what a peer that is made anew gets. */
+	ck_assert_str_eq(get(KEY_A), "192.0.2.1:1");
+	ck_assert_uint_ne(agent_endpoints_version(s), version);
+
+	/* The same where it was about to be called home, and answers from abroad. */
+	seen(KEY_A, "198.51.100.7", 40000);
+	later(15);
+	ck_assert(down(KEY_A));
+	ck_assert_str_eq(get(KEY_A), "192.0.2.1:1 !");
+	seen_up(KEY_A, "198.51.100.7", 40000);
+	ck_assert_str_eq(get(KEY_A), "192.0.2.1:1");
+	agent_endpoints_free(s);
+}
+END_TEST
+
+START_TEST(test_what_works_does_not_end_an_edit)
+{
+	take("192.0.2.1:1", NULL);
+	seen_up(KEY_A, "192.0.2.1", 1);
+	take("192.0.2.2:1", NULL);
+	seen_up(KEY_A, "192.0.2.1", 1);
+	ck_assert_str_eq(get(KEY_A), "192.0.2.2:1 !");
+	/* Nor does the ladder make it its own. */
+	later(60);
+	down(KEY_A);
+	seen_up(KEY_A, "192.0.2.1", 1);
+	ck_assert_str_eq(get(KEY_A), "192.0.2.2:1 !");
+
+	/* The same for a name that has other addresses now. */
+	take("vpn.example:1", NULL);
+	resolved("vpn.example", 60, "192.0.2.1", NULL);
+	seen_up(KEY_A, "192.0.2.1", 1);
+	later(60);
+	resolved("vpn.example", 60, "192.0.2.9", NULL);
+	seen_up(KEY_A, "192.0.2.1", 1);
+	ck_assert_str_eq(get(KEY_A), "192.0.2.9:1 !");
+	agent_endpoints_free(s);
+}
+END_TEST
+
 START_TEST(test_more_addresses_than_are_kept)
 {
 	struct ip_addr list[AGENT_ENDPOINT_ADDRS + 5];
@@ -440,9 +528,11 @@ static Suite *suite(void)
 		test_name_is_looked_up_at_once, test_one_lookup_for_two_peers, test_ttl_bounds,
 		test_rotation_of_answers_changes_nothing, test_new_addresses_are_followed,
 		test_new_addresses_and_roamed, test_failed_lookup_keeps_what_is_known,
-		test_ladder_tries_all_addresses_and_looks_up, test_more_addresses_than_are_kept,
-		test_restart_takes_the_device_as_it_is, test_name_replaces_address,
-		test_kept_over_configurations, test_out_of_memory_changes_nothing);
+		test_ladder_tries_all_addresses_and_looks_up, test_each_address_has_its_time,
+		test_what_works_ends_the_ladder, test_what_works_does_not_end_an_edit,
+		test_more_addresses_than_are_kept, test_restart_takes_the_device_as_it_is,
+		test_name_replaces_address, test_kept_over_configurations,
+		test_out_of_memory_changes_nothing);
 }
 
 UNIT_MAIN(suite)
