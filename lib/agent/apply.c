@@ -295,14 +295,19 @@ static bool goes_along(const struct ip_prefix *other, const struct ip_prefix *go
 static int put_back(struct run *run, const struct agent_op *op, unsigned ifindex, struct err *e)
 {
 	const struct agent_tunnel *want = op->want;
+	struct ip_prefix beyond = {.len = op->addr->len};
 	bool any = false;
 	int r = 0;
 
+	/* The subnet of a point-to-point address is that of its other end. */
+	if (op->addr_peer)
+		beyond.addr = *op->addr_peer;
 	for (size_t i = 0; want && i < want->n_addrs && r == 0; i++) {
 		struct nl_addr a = {
 			.prefix = want->addrs[i], .ifindex = ifindex, .protocol = NL_PROTO_HARMONY};
 
-		if (goes_along(&want->addrs[i], op->addr)) {
+		if (goes_along(&want->addrs[i], op->addr) ||
+		    (op->addr_peer && goes_along(&want->addrs[i], &beyond))) {
 			r = nl_addr_add(run->s->route, &a, e);
 			any = true;
 		}
@@ -325,6 +330,8 @@ static int op_addr(struct run *run, const struct agent_op *op, struct err *e)
 
 	if (r < 0)
 		return r;
+	if (op->addr_peer)
+		a.peer = *op->addr_peer;
 	if (op->kind == AGENT_OP_ADDR_ADD)
 		return nl_addr_add(run->s->route, &a, e);
 	r = nl_addr_del(run->s->route, &a, e);

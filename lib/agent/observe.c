@@ -16,7 +16,7 @@
 
 static bool is_blank(const struct agent_tunnel *t)
 {
-	return !t->wg.n_peers && !t->n_addrs && !t->alias[0] &&
+	return !t->wg.n_peers && !t->n_addrs && !t->n_pairs && !t->alias[0] &&
 	       (!t->wg.private_key || key_is_zero(t->wg.private_key));
 }
 
@@ -27,7 +27,10 @@ static int observe_addrs(struct agent_sys *s, struct agent_tunnel *t, struct err
 	int r = nl_addr_dump(s->route, t->ifindex, &addrs, &n, e);
 
 	for (size_t i = 0; r == 0 && i < n; i++)
-		r = agent_tunnel_add_addr(t, addrs[i].prefix);
+		r = addrs[i].peer.family == AF_UNSPEC
+			    ? agent_tunnel_add_addr(t, addrs[i].prefix)
+			    : agent_tunnel_add_pair(
+				      t, (struct agent_pair){addrs[i].prefix, addrs[i].peer});
 	return r;
 }
 

@@ -155,6 +155,16 @@ static void text_nft(struct buf *b, const struct agent_op *op)
 	}
 }
 
+static void text_addr(struct buf *b, const struct agent_op *op)
+{
+	char t[IP_PREFIX_LEN], peer[IP_ADDR_LEN];
+
+	buf_addf(b, "address %s", ip_prefix_str(op->addr, t));
+	if (op->addr_peer)
+		buf_addf(b, " peer %s", ip_addr_str(op->addr_peer, peer));
+	buf_adds(b, op->kind == AGENT_OP_ADDR_ADD ? " added" : " removed");
+}
+
 static void text_route(struct buf *b, const struct agent_op *op)
 {
 	char t[IP_PREFIX_LEN];
@@ -170,7 +180,6 @@ static void text_route(struct buf *b, const struct agent_op *op)
 void agent_op_text(const struct agent_op *op, struct buf *b)
 {
 	const char *ifname = agent_op_ifname(op);
-	char t[IP_PREFIX_LEN];
 
 	if (ifname)
 		buf_addf(b, "%s: ", ifname);
@@ -206,10 +215,7 @@ void agent_op_text(const struct agent_op *op, struct buf *b)
 	case AGENT_OP_PEER_SHRINK:
 	case AGENT_OP_PEER_REMOVE: text_peer(b, op); break;
 	case AGENT_OP_ADDR_ADD:
-	case AGENT_OP_ADDR_DEL:
-		buf_addf(b, "address %s %s", ip_prefix_str(op->addr, t),
-			 op->kind == AGENT_OP_ADDR_ADD ? "added" : "removed");
-		break;
+	case AGENT_OP_ADDR_DEL: text_addr(b, op); break;
 	case AGENT_OP_KINDS: break;
 	}
 }

@@ -57,6 +57,21 @@ static int plan_addrs(struct agent_plan *p, const struct agent_tunnel *want,
 	return 0;
 }
 
+/* Point-to-point addresses are somebody else's: a network's have a prefix. */
+static int plan_pairs(struct agent_plan *p, const struct agent_tunnel *want,
+		      const struct agent_tunnel *have)
+{
+	for (size_t i = 0; i < have->n_pairs; i++) {
+		struct agent_op *op = plan_add(p, AGENT_OP_ADDR_DEL, want, have);
+
+		if (!op)
+			return -ENOMEM;
+		op->addr = &have->pairs[i].own;
+		op->addr_peer = &have->pairs[i].peer;
+	}
+	return 0;
+}
+
 static int plan_routes(struct agent_plan *p, const struct agent_tunnel *want,
 		       const struct agent_tunnel *have)
 {
@@ -118,7 +133,8 @@ static int plan_existing(struct agent_plan *p, const struct agent_tunnel *want,
 		return -ENOMEM;
 	if (!have->up && !plan_add(p, AGENT_OP_LINK_UP, want, have))
 		return -ENOMEM;
-	if (plan_peers(p, want, have) < 0 || plan_addrs(p, want, have) < 0)
+	if (plan_peers(p, want, have) < 0 || plan_addrs(p, want, have) < 0 ||
+	    plan_pairs(p, want, have) < 0)
 		return -ENOMEM;
 	return plan_routes(p, want, have);
 }

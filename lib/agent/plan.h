@@ -54,6 +54,7 @@ struct agent_op {
 			size_t n_nft;
 		};
 	};
+	const struct ip_addr *addr_peer; /* ADDR_DEL: the other end's; NULL: it has none */
 	const char *was; /* sysctl: the value found, NULL when it could not be read */
 	/* PEER_ADD and PEER_CHANGE: the allowed IPs to add. Owned. */
 	struct ip_prefix *added;

@@ -13,6 +13,7 @@ static void tunnel_clear(struct agent_tunnel *t)
 {
 	wgdev_clear(&t->wg);
 	free(t->addrs);
+	free(t->pairs);
 	free(t->routes);
 	free(t->closed);
 	free(t->policy);
@@ -51,6 +52,14 @@ int agent_tunnel_add_addr(struct agent_tunnel *t, struct ip_prefix addr)
 	if (mem_grow(&t->addrs, t->n_addrs, &t->cap_addrs, sizeof(*t->addrs)) < 0)
 		return -ENOMEM;
 	t->addrs[t->n_addrs++] = addr;
+	return 0;
+}
+
+int agent_tunnel_add_pair(struct agent_tunnel *t, struct agent_pair pair)
+{
+	if (mem_grow(&t->pairs, t->n_pairs, &t->cap_pairs, sizeof(*t->pairs)) < 0)
+		return -ENOMEM;
+	t->pairs[t->n_pairs++] = pair;
 	return 0;
 }
 

@@ -21,6 +21,12 @@ struct agent_route {
 	uint32_t table, metric;
 };
 
+/* A point-to-point address: its own side, with the length of the other's network, and the other. */
+struct agent_pair {
+	struct ip_prefix own;
+	struct ip_addr peer;
+};
+
 /* A policy rule of ours: wg-quick's pair for a default route, and what stays outside of it. */
 struct agent_rule {
 	sa_family_t family;
@@ -76,6 +82,8 @@ struct agent_tunnel {
 	bool adopt; /* backend = "uapi": somebody else made the interface, and it is meant */
 
 	/* observed only */
+	struct agent_pair *pairs; /* which nobody wants */
+	size_t n_pairs, cap_pairs;
 	enum agent_owner owner;
 	bool adopted; /* ours by adoption: the mark says so */
 	bool unknown; /* the device does not answer: the plan leaves the tunnel alone */
@@ -120,6 +128,7 @@ void agent_state_clear(struct agent_state *s);
  * and stays at its address only until the next append. */
 struct agent_tunnel *agent_state_add_tunnel(struct agent_state *s, const char *ifname);
 int agent_tunnel_add_addr(struct agent_tunnel *t, struct ip_prefix addr);
+int agent_tunnel_add_pair(struct agent_tunnel *t, struct agent_pair pair);
 int agent_tunnel_add_route(struct agent_tunnel *t, struct agent_route route);
 int agent_tunnel_add_closed(struct agent_tunnel *t, struct ip_prefix net);
 int agent_state_add_rule(struct agent_state *s, struct agent_rule rule);

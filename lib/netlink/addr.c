@@ -29,13 +29,18 @@ int nl_addr_parse(const struct nlmsghdr *nlh, struct nl_addr *ret, struct err *e
 		return r;
 	if (ip_bits(ifa->ifa_family) == 0)
 		return 0;
-	/* On a point-to-point link IFA_ADDRESS is the other end's. */
+	/* Of a point-to-point address IFA_ADDRESS is the other end's. */
 	const struct nlattr *own = tb[IFA_LOCAL] ? tb[IFA_LOCAL] : tb[IFA_ADDRESS];
 	if (!own || ifa->ifa_prefixlen > ip_bits(ifa->ifa_family))
 		return err_set(e, -EBADMSG, "address without bytes, or of length %u",
 			       ifa->ifa_prefixlen);
 	if ((r = nl_attr_ip(own, ifa->ifa_family, &a.prefix.addr, e)) < 0)
 		return r;
+	if (tb[IFA_LOCAL] && tb[IFA_ADDRESS] &&
+	    (r = nl_attr_ip(tb[IFA_ADDRESS], ifa->ifa_family, &a.peer, e)) < 0)
+		return r;
+	if (ip_addr_cmp(&a.peer, &a.prefix.addr) == 0)
+		a.peer = (struct ip_addr){0};
 	a.prefix.len = ifa->ifa_prefixlen;
 	a.ifindex = ifa->ifa_index;
 	a.scope = ifa->ifa_scope;
@@ -129,7 +134,8 @@ static int addr_request(struct nl *nl, uint16_t type, uint16_t flags, const stru
 	ifa->ifa_prefixlen = addr->prefix.len;
 	ifa->ifa_index = addr->ifindex;
 	nl_attr_put_ip(&req.h, IFA_LOCAL, &addr->prefix.addr);
-	nl_attr_put_ip(&req.h, IFA_ADDRESS, &addr->prefix.addr);
+	nl_attr_put_ip(&req.h, IFA_ADDRESS,
+		       addr->peer.family == AF_UNSPEC ? &addr->prefix.addr : &addr->peer);
 	if (type == RTM_NEWADDR) {
 		uint32_t wanted = addr->flags & SETTABLE_FLAGS;
 

@@ -18,6 +18,8 @@ struct nl_addr {
 	uint8_t scope;           /* RT_SCOPE_*; fe80:: addresses have RT_SCOPE_LINK */
 	uint8_t protocol;        /* IFA_PROTO: who added it; 0 before Linux 5.18. The kernel's own
 				  * link-local addresses carry 3 (IFAPROT_KERNEL_LL) */
+	struct ip_addr peer;     /* the other end's, where it is point-to-point (`ip addr add A peer
+				  * B/LEN`: the length is that of B's network then); else AF_UNSPEC */
 };
 
 /* Both families; ifindex 0: of all links. A link that does not exist has no addresses: that is
@@ -31,7 +33,7 @@ int nl_addr_dump(struct nl *nl, unsigned ifindex, struct nl_addr **ret, size_t *
  * links, which are NOARP). -ENODEV when the link is gone, -EACCES when IPv6 is disabled on it. */
 int nl_addr_add(struct nl *nl, const struct nl_addr *addr, struct err *e);
 
-/* By ifindex and prefix. -EADDRNOTAVAIL when it is gone already, -ENODEV when the link is. */
+/* By ifindex, prefix and peer. -EADDRNOTAVAIL when it is gone already, -ENODEV when the link is. */
 int nl_addr_del(struct nl *nl, const struct nl_addr *addr, struct err *e);
 
 #endif

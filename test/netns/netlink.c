@@ -128,7 +128,10 @@ static void addresses(void)
 	MUST(nl_open(NETLINK_ROUTE, &nl, &err) == 0);
 	MUST((index = link_up(nl, "t0")) && (other = link_up(nl, "t1")));
 	for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
-		struct nl_addr a = {index, prefix(texts[i]), IFA_F_NODAD, 0, NL_PROTO_HARMONY};
+		struct nl_addr a = {.ifindex = index,
+				    .prefix = prefix(texts[i]),
+				    .flags = IFA_F_NODAD,
+				    .protocol = NL_PROTO_HARMONY};
 
 		MUST(nl_addr_add(nl, &a, &err) == 0);
 		MUST(nl_addr_add(nl, &a, &err) == 0); /* it stands already */
@@ -148,6 +151,30 @@ static void addresses(void)
 	MUST(find_addr(v, n, texts[0]) && find_addr(v, n, texts[1]));
 	free(v);
 	MUST(nl_addr_dump(nl, 9999, &v, &n, &err) == 0 && n == 0);
+
+	/* Point-to-point: without its other end it is not found. */
+	static const char *const ends[][2] = {{"10.9.9.1/32", "10.9.9.2"},
+					      {"10.9.9.1/32", "10.9.9.3"},
+					      {"10.9.8.1/24", "10.9.8.2"},
+					      {"fd00:9:9::1/128", "fd00:9:9::2"}};
+	for (size_t i = 0; i < ARRAY_LEN(ends); i++) {
+		struct nl_addr p = {.ifindex = index,
+				    .prefix = prefix(ends[i][0]),
+				    .peer = addr(ends[i][1]),
+				    .flags = IFA_F_NODAD};
+
+		MUST(nl_addr_add(nl, &p, &err) == 0);
+	}
+	MUST(nl_addr_dump(nl, index, &v, &n, &err) == 0);
+	for (size_t i = 0, pairs = 0; i <= n; i++) {
+		MUST(i < n || pairs == ARRAY_LEN(ends));
+		if (i == n || v[i].peer.family == AF_UNSPEC)
+			continue;
+		pairs++;
+		MUST(nl_addr_del(nl, &v[i], &err) == 0);
+		MUST_FAIL(nl_addr_del(nl, &v[i], &err), -EADDRNOTAVAIL, "");
+	}
+	free(v);
 
 	struct nl_addr a = {.ifindex = index, .prefix = prefix(texts[0])};
 	MUST(nl_addr_del(nl, &a, &err) == 0);
@@ -294,7 +321,8 @@ static void lookup(void)
 	MUST(nl_open(NETLINK_ROUTE, &nl, &err) == 0);
 	MUST((index = link_up(nl, "t0")) && (tunnel = link_up(nl, "t1")));
 	struct nl_addr own = {.ifindex = index, .prefix = prefix("192.0.2.1/24")};
-	struct nl_addr own6 = {index, prefix("2001:db8::1/64"), IFA_F_NODAD, 0, 0};
+	struct nl_addr own6 = {
+		.ifindex = index, .prefix = prefix("2001:db8::1/64"), .flags = IFA_F_NODAD};
 	struct ip_addr far6 = addr("2001:db8:1::1");
 	struct ip_addr dst = addr("192.0.2.9"), dst6 = addr("2001:db8::9"),
 		       far = addr("198.51.100.1");

@@ -356,6 +356,7 @@ START_TEST(address_messages)
 	ck_assert_int_eq(nl_addr_parse(nlh, &a, NULL), 1);
 	ck_assert_str_eq(ip_prefix_str(&a.prefix, text), "10.9.0.2/24");
 	ck_assert(a.ifindex == 9 && a.flags == IFA_F_PERMANENT && a.scope == RT_SCOPE_LINK);
+	ck_assert(a.peer.family == AF_INET && memcmp(a.peer.b, "\x0a\x09\x00\x01", 4) == 0);
 	mnl_attr_put_u32(nlh, IFA_FLAGS, IFA_F_NOPREFIXROUTE | IFA_F_PERMANENT);
 	mnl_attr_put_u8(nlh, IFA_PROTO, NL_PROTO_HARMONY);
 	ck_assert_int_eq(nl_addr_parse(nlh, &a, NULL), 1);
@@ -373,6 +374,11 @@ START_TEST(address_messages)
 	mnl_attr_put(nlh, IFA_ADDRESS, 16, "\xfd\0\0\x09\0\0\0\0\0\0\0\0\0\0\0\x02");
 	ck_assert_int_eq(nl_addr_parse(nlh, &a, NULL), 1);
 	ck_assert_str_eq(ip_prefix_str(&a.prefix, text), "fd00:9::2/64");
+	ck_assert(a.peer.family == AF_UNSPEC);
+	/* Both alike, as the kernel tells an IPv4 address that has no other end. */
+	mnl_attr_put(nlh, IFA_LOCAL, 16, "\xfd\0\0\x09\0\0\0\0\0\0\0\0\0\0\0\x02");
+	ck_assert_int_eq(nl_addr_parse(nlh, &a, NULL), 1);
+	ck_assert(a.peer.family == AF_UNSPEC);
 }
 END_TEST
 

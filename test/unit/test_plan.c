@@ -549,6 +549,16 @@ START_TEST(addresses_are_added_before_others_go)
 	both_alike(&f);
 	f.want->addrs[0] = prefix_of("10.100.0.3/24");
 	expect_plan(&f, "wg0: address 10.100.0.3/24 added|wg0: address 10.100.0.2/24 removed");
+	/* what is point-to-point is another's, also where its own side is what is wanted */
+	both_alike(&f);
+	struct ip_prefix other = prefix_of("10.9.9.2/32");
+	agent_tunnel_add_pair(f.have, (struct agent_pair){prefix_of("10.9.9.1/32"), other.addr});
+	expect_plan(&f, "wg0: address 10.9.9.1/32 peer 10.9.9.2 removed");
+	both_alike(&f);
+	f.have->n_addrs = 0;
+	agent_tunnel_add_pair(f.have, (struct agent_pair){prefix_of("10.100.0.2/24"), other.addr});
+	expect_plan(&f, "wg0: address 10.100.0.2/24 added|"
+			"wg0: address 10.100.0.2/24 peer 10.9.9.2 removed");
 	/* the kernel's own link-local address is not drift */
 	both_alike(&f);
 	agent_tunnel_add_addr(f.have, prefix_of("fe80::1/64"));
