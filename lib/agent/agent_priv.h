@@ -100,6 +100,8 @@ struct agent {
 	bool hung;               /* the last look was slow, for a device that did not answer */
 	uint64_t failed_ops;     /* digest of those that failed last, 0 for none */
 	bool host_failed;        /* one of them belonged to no network */
+	uint64_t done_ops;       /* digest of those that succeeded last, 0 for none */
+	unsigned done_again;     /* how often in a row it was these */
 	uint64_t told_ops;       /* the same of those told last (observe only) */
 	bool dirty;              /* the wanted state has changed since it was last applied whole */
 	char error[ERR_MSG_MAX]; /* why the last reconciliation did not succeed, "" if it did */
@@ -135,9 +137,11 @@ bool agent_amend(struct agent *a, const struct agent_wanted_env *env, struct age
 /* What came of one plan. */
 struct agent_run {
 	struct agent *a;
-	uint64_t failed_ops; /* digest */
-	bool host_failed;    /* one of them belonged to no network */
-	bool waits;          /* for the launcher */
+	uint64_t done_ops, failed_ops; /* digests */
+	size_t n_done;
+	char first_done[256]; /* in words */
+	bool host_failed;     /* one of them belonged to no network */
+	bool waits;           /* for the launcher */
 	char first_error[ERR_MSG_MAX];
 };
 /* An agent_applied_fn; `arg` is a struct agent_run. */
@@ -148,6 +152,9 @@ void agent_audit_error(struct agent_run *run, const char *ifname, const char *ms
 void agent_audit_drift(struct agent *a, const struct agent_plan *p);
 /* A line for each operation that is not carried out. */
 void agent_audit_differs(const struct agent_plan *p);
+/* To be called after each plan that was carried out: what is done again and again does not stay,
+ * and that is a failure, too. */
+void agent_audit_undone(struct agent_run *run, const struct agent_plan *p);
 /* Of its operations: a sum, so that their order does not count; 0 stands for none. */
 uint64_t agent_audit_digest(const struct agent_plan *p);
 

@@ -2,6 +2,11 @@
  * Theory of operation. What becomes of the operations of a plan is told here: a line of the log for
  * each thing that was changed or could not be, counters, an Event, the error of a network; and the
  * digest by which the loop knows a plan again.
+ *
+ * An operation that succeeds is believed by nobody: the next look finds what it did, or makes the
+ * same plan again. What was done TIMES in a row, with no look between that found it so, does not
+ * stay: another program undoes it at once, or the kernel means something else by it than we do.
+ * That is told and tried again after a backoff like a failure, instead of some ten times a second.
  */
 #include "agent/agent_priv.h"
 #include "base/str.h"
@@ -9,6 +14,8 @@
 
 #include <errno.h>
 #include <stdio.h>
+
+#define TIMES 5 /* in a row the same was done */
 
 /*
  * The configuration was in force already: somebody else has changed something. What belongs to no
@@ -70,6 +77,10 @@ void agent_audit_applied(void *arg, const struct agent_op *op, int code, const c
 	agent_op_text(op, &text);
 	if (code == 0) {
 		a->counts.ops[op->kind]++;
+		run->n_done++;
+		run->done_ops += digest_of(op);
+		if (!run->first_done[0])
+			snprintf(run->first_done, sizeof(run->first_done), "%s", buf_str(&text));
 		if (n && op->kind == AGENT_OP_LINK_CREATE)
 			n->made = mono_now();
 		log_info(is_drift(a, op) ? "drift repaired" : "applied",
@@ -95,6 +106,27 @@ void agent_audit_applied(void *arg, const struct agent_op *op, int code, const c
 	else
 		log_debug("not applied", LOG_STR("op", agent_op_name(op->kind)),
 			  LOG_STR("change", buf_str(&text)), LOG_STR("error", msg));
+}
+
+void agent_audit_undone(struct agent_run *run, const struct agent_plan *p)
+{
+	struct agent *a = run->a;
+	char msg[ERR_MSG_MAX];
+
+	a->done_again = run->done_ops && run->done_ops == a->done_ops ? a->done_again + 1 : 1;
+	a->done_ops = run->done_ops;
+	if (a->done_again < TIMES)
+		return;
+	if (run->n_done == 1)
+		snprintf(msg, sizeof(msg), "the same change does not stay: %s", run->first_done);
+	else
+		snprintf(msg, sizeof(msg), "the same %zu changes do not stay, the first: %s",
+			 run->n_done, run->first_done);
+	for (size_t i = 0; i < p->n; i++) {
+		agent_audit_error(run, agent_op_ifname(&p->ops[i]), msg);
+		run->host_failed |= !agent_op_ifname(&p->ops[i]);
+	}
+	run->failed_ops = agent_audit_digest(p);
 }
 
 void agent_audit_differs(const struct agent_plan *p)
