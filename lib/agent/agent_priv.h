@@ -106,6 +106,7 @@ struct agent {
 	bool dirty;              /* the wanted state has changed since it was last applied whole */
 	char error[ERR_MSG_MAX]; /* why the last reconciliation did not succeed, "" if it did */
 	size_t pending;          /* operations that the last plan left undone */
+	char differs[256];       /* the first of them in words (observe only) */
 
 	struct agent_counts counts;
 	struct agent_exporter *exporter;
@@ -150,8 +151,8 @@ void agent_audit_applied(void *arg, const struct agent_op *op, int code, const c
 void agent_audit_error(struct agent_run *run, const char *ifname, const char *msg);
 /* Counts what of a plan repairs drift, and tells of it. */
 void agent_audit_drift(struct agent *a, const struct agent_plan *p);
-/* A line for each operation that is not carried out. */
-void agent_audit_differs(const struct agent_plan *p);
+/* A line for each operation that is not carried out, since the agent only observes. */
+void agent_audit_differs(struct agent *a, const struct agent_plan *p);
 /* To be called after each plan that was carried out: what is done again and again does not stay,
  * and that is a failure, too. */
 void agent_audit_undone(struct agent_run *run, const struct agent_plan *p);

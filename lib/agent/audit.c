@@ -129,12 +129,15 @@ void agent_audit_undone(struct agent_run *run, const struct agent_plan *p)
 	run->failed_ops = agent_audit_digest(p);
 }
 
-void agent_audit_differs(const struct agent_plan *p)
+void agent_audit_differs(struct agent *a, const struct agent_plan *p)
 {
+	a->differs[0] = '\0';
 	for (size_t i = 0; i < p->n; i++) {
 		_cleanup_buf_ struct buf text = BUF_INIT(4096);
 
 		agent_op_text(&p->ops[i], &text);
+		if (i == 0)
+			snprintf(a->differs, sizeof(a->differs), "%s", buf_str(&text));
 		log_warn("differs (observe only, nothing is changed)",
 			 LOG_STR("op", agent_op_name(p->ops[i].kind)),
 			 LOG_STR("change", buf_str(&text)));

@@ -118,7 +118,7 @@ static int add_agent(struct agent_exporter *x, struct err *e)
 		ROW(generation, GAUGE, "harmony_agent_config_generation",
 		    "Number of configurations accepted since the start."),
 		ROW(applied, GAUGE, "harmony_agent_config_applied_generation",
-		    "The generation that the machine is known to match."),
+		    "The generation that the machine was last found to match."),
 		ROW(applied_time, GAUGE, "harmony_agent_config_applied_timestamp_seconds",
 		    "When that generation was first found applied."),
 		ROW(config_total, COUNTER, "harmony_agent_config_loads_total",

@@ -220,7 +220,7 @@ static void observed_only(struct agent_run *run, const struct agent_plan *p, str
 
 	if (ops != a->told_ops) {
 		agent_audit_drift(a, p);
-		agent_audit_differs(p);
+		agent_audit_differs(a, p);
 	}
 	a->told_ops = ops;
 	if (run->first_error[0])

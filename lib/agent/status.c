@@ -21,7 +21,8 @@ enum agent_phase agent_net_phase(const struct agent *a, const struct agent_net *
 {
 	if (n->error[0])
 		return AGENT_ERROR;
-	return a->applied_generation == 0 ? AGENT_STARTING : AGENT_ACTIVE;
+	/* Without a device, whatever was so before, it is about to be. */
+	return a->applied_generation == 0 || !n->backend[0] ? AGENT_STARTING : AGENT_ACTIVE;
 }
 
 static const struct config_network *conf_of(const struct agent *a, const char *name)
@@ -98,6 +99,11 @@ bool agent_write_readiness(struct agent *a, struct buf *reasons)
 	}
 	if (a->error[0]) {
 		buf_addf(reasons, "not applied: %s\n", a->error);
+		ready = false;
+	} else if (a->opts->observe_only && a->pending) {
+		buf_addf(reasons, "observe only: %zu change%s would be needed%s: %s\n", a->pending,
+			 a->pending == 1 ? "" : "s", a->pending == 1 ? "" : ", the first",
+			 a->differs);
 		ready = false;
 	} else if (is_behind(a)) {
 		buf_addf(reasons, "generation %" PRIu64 " is being applied\n", a->generation);
