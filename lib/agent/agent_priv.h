@@ -92,17 +92,18 @@ struct agent {
 	struct event *route_event, *nft_event, *wake, *tick;
 	struct mono started; /* the loop */
 	struct mono last_run, next_attempt;
-	struct mono next_probe;  /* when a silent peer is asked next */
-	struct mono wake_at;     /* while `wake` is pending */
-	int64_t run_cost_ns;     /* of the last look */
-	unsigned failures;       /* in a row */
-	bool nft_in_place;       /* the last look found the table as it should be */
-	bool hung;               /* the last look was slow, for a device that did not answer */
-	uint64_t failed_ops;     /* digest of those that failed last, 0 for none */
-	bool host_failed;        /* one of them belonged to no network */
-	uint64_t done_ops;       /* digest of those that succeeded last, 0 for none */
-	unsigned done_again;     /* how often in a row it was these */
-	uint64_t told_ops;       /* the same of those told last (observe only) */
+	struct mono next_probe;     /* when a silent peer is asked next */
+	struct mono wake_at;        /* while `wake` is pending */
+	int64_t run_cost_ns;        /* of the last look */
+	unsigned failures;          /* in a row */
+	bool nft_in_place;          /* the last look found the table as it should be */
+	bool hung;                  /* the last look was slow, for a device that did not answer */
+	uint64_t looked_generation; /* of the last look */
+	uint64_t failed_ops;        /* digest of those that failed last, 0 for none */
+	bool host_failed;           /* one of them belonged to no network */
+	uint64_t done_ops;          /* digest of those that succeeded last, 0 for none */
+	unsigned done_again;        /* how often in a row it was these */
+	uint64_t told_ops;          /* the same of those told last (observe only) */
 	bool dirty;              /* the wanted state has changed since it was last applied whole */
 	char error[ERR_MSG_MAX]; /* why the last reconciliation did not succeed, "" if it did */
 	size_t pending;          /* operations that the last plan left undone */

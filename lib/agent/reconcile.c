@@ -27,7 +27,8 @@
  *
  * A device that does not answer (a stopped program) costs its time limit at each look, during
  * which nobody is answered. So after a look that was SLOW because of one, the next waits for the
- * backoff too, at most RETRY_HUNG: probes are answered in between.
+ * backoff too, at most RETRY_HUNG: probes are answered in between. A new configuration has one look
+ * at once, and no more: the device keeps it from being applied whole, and so it stays new.
  *
  * A device that ends (its program was killed) takes its interface with it, which the kernel tells.
  * That is acted on at once, without SETTLE and without spacing, for no packet passes meanwhile. A
@@ -481,8 +482,10 @@ static void run_once(struct agent *a)
 	agent_state_init(&observed);
 	agent_state_init(&former);
 	a->next_probe = (struct mono){INT64_MAX};
-	if (!a->wanted || (a->hung && !a->dirty && mono_before(start, a->next_attempt)))
+	if (!a->wanted || (a->hung && a->looked_generation == a->generation &&
+			   mono_before(start, a->next_attempt)))
 		return;
+	a->looked_generation = a->generation;
 	a->counts.reconciles++;
 	int r = update_desired(a, start, &e);
 	if (r == 0)
@@ -500,8 +503,13 @@ static void run_once(struct agent *a)
 	a->run_cost_ns = mono_since(mono_now(), start);
 	agent_exporter_reconciled(a->exporter, (double)a->run_cost_ns / (double)NS_PER_SEC);
 	a->hung = a->run_cost_ns > SLOW_NS && any_unknown(&observed);
-	if (a->hung && mono_since(a->next_attempt, start) > RETRY_HUNG_NS)
-		a->next_attempt = mono_add(start, RETRY_HUNG_NS);
+	/* From the end of this look, which may have taken longer than the backoff. */
+	if (a->hung) {
+		int64_t pause = backoff(a->failures);
+
+		a->next_attempt =
+			mono_add(mono_now(), pause < RETRY_HUNG_NS ? pause : RETRY_HUNG_NS);
+	}
 	/* What was changed is looked at once more: only an empty plan says that all is well. */
 	if (again && !a->failures)
 		agent_wake(a);

@@ -4,8 +4,9 @@
  * (harmony-wg, wireguard-go, boringtun-cli), found running or started and supervised here.
  *
  * All calls are bounded in time and leave the device usable. A UAPI program that is silent for two
- * seconds gives -ETIMEDOUT; one at work on thousands of peers gets the time that it takes, up to
- * half a minute and a millisecond for each peer. One that has died gives -ENODEV (no socket) or
+ * seconds gives -ETIMEDOUT. Reading its state may take half a second more, and a millisecond for
+ * each peer that it has told of, half a minute at most; a change gets half a minute and a
+ * millisecond for each peer. One that has died gives -ENODEV (no socket) or
  * -ECONNREFUSED (a socket file left behind): the caller creates the device again.
  *
  * Not thread-safe: a device belongs to one thread.

@@ -71,7 +71,7 @@ static int uapi_get(struct device *d, struct wgdev *ret, struct err *e)
 {
 	struct uapi_server who;
 
-	int r = uapi_client_get(d->path, UAPI_TIMEOUT_DEFAULT, ret, &who, e);
+	int r = uapi_client_get(d->path, UAPI_TIMEOUT_GET, ret, &who, e);
 	if (r == 0)
 		learn(d, &who);
 	if (r == -ENOENT)
@@ -90,7 +90,7 @@ int device_stats(struct device *d, struct buf *ret, struct err *e)
 
 static struct uapi_timeout timeout_for(size_t n_peers)
 {
-	struct uapi_timeout t = UAPI_TIMEOUT_DEFAULT;
+	struct uapi_timeout t = UAPI_TIMEOUT_SET;
 
 	t.total_ms += n_peers < 1000000 ? (int)n_peers : 1000000;
 	return t;
@@ -210,7 +210,7 @@ static int claim_socket(struct device *d, struct err *e)
 	_cleanup_wgdev_ struct wgdev ignored = {0};
 	struct err local = {0};
 
-	int r = uapi_client_get(d->path, UAPI_TIMEOUT_DEFAULT, &ignored, NULL, &local);
+	int r = uapi_client_get(d->path, UAPI_TIMEOUT_GET, &ignored, NULL, &local);
 	if (r == -ENOENT)
 		return 0;
 	if (r == -ECONNREFUSED)

@@ -24,23 +24,33 @@ struct exchange {
 	const char *out; /* what is left to write */
 	size_t out_len;
 	struct uapi_timeout timeout;
-	struct mono end, quiet_end;
-	struct uapi_reply *reply;
+	struct mono start, quiet_end;
+	struct uapi_reply *reply; /* NULL: statistics */
 };
+
+static int total_ms(const struct exchange *x)
+{
+	int64_t ms = x->timeout.total_ms;
+
+	if (x->reply && x->timeout.peer_ms)
+		ms += (int64_t)x->reply->dev.n_peers * x->timeout.peer_ms;
+	return ms > x->timeout.total_ms && ms > UAPI_TOTAL_MAX_MS ? UAPI_TOTAL_MAX_MS : (int)ms;
+}
 
 /* Waits for `events`; 0, or -ETIMEDOUT with the message set. */
 static int wait_for(struct exchange *x, short events, struct err *e)
 {
 	for (;;) {
 		struct mono now = mono_now();
-		struct mono end = mono_before(x->end, x->quiet_end) ? x->end : x->quiet_end;
+		struct mono total = mono_add(x->start, total_ms(x) * NS_PER_MSEC);
+		struct mono end = mono_before(total, x->quiet_end) ? total : x->quiet_end;
 		int64_t ns = mono_since(end, now);
 		struct pollfd p = {.fd = x->fd, .events = events};
 
 		if (ns <= 0)
 			return err_set(e, -ETIMEDOUT, "no answer within %d ms",
-				       mono_before(now, x->end) ? x->timeout.silence_ms
-								: x->timeout.total_ms);
+				       mono_before(now, total) ? x->timeout.silence_ms
+							       : total_ms(x));
 		int n = poll(&p, 1, (int)((ns + NS_PER_MSEC - 1) / NS_PER_MSEC));
 		if (n > 0)
 			return 0;
@@ -128,7 +138,7 @@ static int peer_pid(int fd, pid_t *ret)
 
 static int run(struct exchange *x, const char *path, struct err *e)
 {
-	x->end = mono_add(mono_now(), x->timeout.total_ms * NS_PER_MSEC);
+	x->start = mono_now();
 	progress(x);
 	int r = connect_to(x, path, e);
 	while (r == 0) {
@@ -234,7 +244,7 @@ int uapi_client_stats(const char *path, struct uapi_timeout t, struct buf *ret, 
 		.fd = -1, .out = UAPI_STATS, .out_len = sizeof(UAPI_STATS) - 1, .timeout = t};
 	size_t from = ret->len;
 
-	x.end = mono_add(mono_now(), t.total_ms * NS_PER_MSEC);
+	x.start = mono_now();
 	progress(&x);
 	int r = connect_to(&x, path, e);
 	while (r == 0) {

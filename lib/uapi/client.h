@@ -17,12 +17,16 @@
 #include "uapi/uapi.h"
 
 /* A device at work may take long over ten thousand peers and takes bytes all the while; one that
- * hangs takes and gives none. So there are two bounds. */
+ * hangs takes and gives none. So there are two bounds. And one that gives a byte now and then is of
+ * no more use than one that hangs: what is told of peers lengthens the second, bytes do not. */
 struct uapi_timeout {
 	int silence_ms; /* no byte in either direction */
-	int total_ms;   /* the whole request */
+	int total_ms; /* the whole request, and for each peer that the answer has told of so far */
+	int peer_ms;  /* so much more, UAPI_TOTAL_MAX_MS together */
 };
-#define UAPI_TIMEOUT_DEFAULT ((struct uapi_timeout){.silence_ms = 2000, .total_ms = 30000})
+#define UAPI_TOTAL_MAX_MS 30000
+#define UAPI_TIMEOUT_GET  ((struct uapi_timeout){.silence_ms = 2000, .total_ms = 2500, .peer_ms = 1})
+#define UAPI_TIMEOUT_SET  ((struct uapi_timeout){.silence_ms = 2000, .total_ms = UAPI_TOTAL_MAX_MS})
 
 /* What one learns about the other end on the way. */
 struct uapi_server {

@@ -691,8 +691,9 @@ struct server {
 	const char *answer;
 	size_t read_max;
 	bool hang;
-	unsigned pause_ms; /* between the bytes of the answer */
-	int done[2];       /* closed by the test when the server may leave */
+	unsigned pause_ms; /* between the bytes of the answer, or: */
+	size_t portion;
+	int done[2]; /* closed by the test when the server may leave */
 	pthread_t thread;
 };
 
@@ -714,6 +715,9 @@ static void *serve(void *arg)
 	}
 	for (const char *p = s->answer; *p; p++) {
 		size_t n = s->pause_ms ? 1 : strlen(p);
+
+		if (s->portion && s->portion < strlen(p))
+			n = s->portion;
 
 		if (send(fd, p, n, MSG_NOSIGNAL) < 0)
 			break;
@@ -813,6 +817,39 @@ START_TEST(client_failures)
 }
 END_TEST
 
+/* A peer every ten milliseconds is slow, a byte is not to be waited for. */
+START_TEST(client_slow_answers)
+{
+	enum { N = 60, LEN = sizeof("public_key=" A "\n") - 1 };
+	struct uapi_timeout t = {.silence_ms = 150, .total_ms = 200, .peer_ms = 20};
+	char answer[N * LEN + sizeof("errno=0\n\n")];
+	struct server steady = {.answer = answer, .pause_ms = 10, .portion = LEN};
+	struct server same = steady, drips = {.answer = answer, .pause_ms = 50};
+	struct wgdev d = {0};
+	struct err e;
+
+	for (size_t i = 0; i < N; i++)
+		snprintf(answer + i * LEN, LEN + 1, "public_key=%063zx1\n", i);
+	strcpy(answer + N * LEN, "errno=0\n\n");
+	server_start(&steady);
+	ck_assert_msg(uapi_client_get(steady.path, t, &d, NULL, &e) == 0, "%s", e.msg);
+	server_end(&steady);
+	ck_assert_uint_eq(d.n_peers, N);
+
+	struct mono start = mono_now();
+	server_start(&drips);
+	ck_assert_int_eq(uapi_client_get(drips.path, t, &d, NULL, &e), -ETIMEDOUT);
+	ck_assert(mono_since(mono_now(), start) < 2 * NS_PER_SEC);
+	ck_assert_ptr_nonnull(strstr(e.msg, "no answer within 200 ms"));
+	server_end(&drips);
+	t.peer_ms = 0;
+	server_start(&same);
+	ck_assert_int_eq(uapi_client_get(same.path, t, &d, NULL, &e), -ETIMEDOUT);
+	server_end(&same);
+	wgdev_clear(&d);
+}
+END_TEST
+
 /* A connection that nobody accepts, and a socket file whose server is gone. */
 START_TEST(client_nobody_there)
 {
@@ -898,8 +935,11 @@ START_TEST(client_stats)
 	server_end(&once);
 	ck_assert_str_eq(text.data, good);
 	server_start(&slow);
-	ck_assert_int_eq(uapi_client_stats(slow.path, (struct uapi_timeout){5000, 5000}, &text, &e),
-			 0);
+	ck_assert_int_eq(
+		uapi_client_stats(slow.path,
+				  (struct uapi_timeout){.silence_ms = 5000, .total_ms = 5000},
+				  &text, &e),
+		0);
 	server_end(&slow);
 	ck_assert_uint_eq(text.len, 2 * (sizeof(good) - 1));
 	ck_assert_str_eq(text.data + sizeof(good) - 1, good);
@@ -925,7 +965,7 @@ static Suite *suite(void)
 			  reply_refused, reply_limits, request_round_trip,
 			  request_order_has_meaning, request_refused, request_stream,
 			  request_limits, writer_large, client_gets, client_failures,
-			  client_nobody_there, client_sets, client_stats);
+			  client_slow_answers, client_nobody_there, client_sets, client_stats);
 }
 
 UNIT_MAIN(suite)
