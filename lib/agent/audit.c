@@ -18,7 +18,8 @@
 #define TIMES 5 /* in a row the same was done */
 
 /*
- * The configuration was in force already: somebody else has changed something. What belongs to no
+ * The configuration was in force already, and what differs has not become another by itself (an MTU
+ * that follows its path, an endpoint): somebody else has changed something. What belongs to no
  * network (a sysctl, the table) is judged apart from them: a device that could not be made again
  * at once does not turn the repair of a sysctl into a change of ours.
  */
@@ -27,6 +28,8 @@ static bool is_drift(struct agent *a, const struct agent_op *op)
 	const char *ifname = agent_op_ifname(op);
 	const struct agent_net *n = ifname ? agent_net_by_ifname(a, ifname) : NULL;
 
+	if (agent_op_is_own(op))
+		return false;
 	if (n)
 		return n->applied_generation == a->generation;
 	return a->applied_generation == a->generation && !a->host_failed;
@@ -150,8 +153,7 @@ void agent_audit_drift(struct agent *a, const struct agent_plan *p)
 	const struct agent_op *first = NULL;
 
 	for (size_t i = 0; i < p->n; i++) {
-		/* An endpoint that is set again is our own doing: see endpoints.c. */
-		if (!is_drift(a, &p->ops[i]) || (p->ops[i].set_endpoint && p->ops[i].peer_was))
+		if (!is_drift(a, &p->ops[i]))
 			continue;
 		a->counts.drift[p->ops[i].kind]++;
 		if (!first)

@@ -373,6 +373,48 @@ int agent_desired(const struct agent_wanted *w, const struct agent_desired_env *
 	return 0;
 }
 
+static void peers_renewed(struct agent_tunnel *t, const struct agent_tunnel *former)
+{
+	for (size_t i = 0, j = 0; i < t->wg.n_peers; i++) {
+		const struct wgdev_peer *p = &t->wg.peers[i], *was;
+
+		while (j < former->wg.n_peers &&
+		       key_cmp(&former->wg.peers[j].public_key, &p->public_key) < 0)
+			j++;
+		if (j == former->wg.n_peers)
+			return;
+		was = &former->wg.peers[j];
+		if (!key_eq(&was->public_key, &p->public_key))
+			continue;
+		t->policy[i].endpoint_new = former->policy[j].endpoint_new ||
+					    ip_endpoint_cmp(&was->endpoint, &p->endpoint) != 0;
+		t->any_new |= t->policy[i].endpoint_new;
+	}
+}
+
+void agent_desired_renewed(struct agent_state *now, const struct agent_state *former)
+{
+	for (size_t i = 0; i < now->n_tunnels; i++) {
+		struct agent_tunnel *t = &now->tunnels[i];
+		const struct agent_tunnel *f = agent_state_find(former, t->ifname);
+
+		if (!f)
+			continue;
+		t->mtu_new = f->mtu_new || f->mtu != t->mtu;
+		t->any_new = t->mtu_new;
+		peers_renewed(t, f);
+	}
+}
+
+void agent_desired_settled(struct agent_tunnel *t)
+{
+	if (!t->any_new)
+		return;
+	t->any_new = t->mtu_new = false;
+	for (size_t i = 0; i < t->wg.n_peers; i++)
+		t->policy[i].endpoint_new = false;
+}
+
 int agent_desired_part(const struct agent_wanted_network *wn, const struct config_peer *peers,
 		       size_t n_peers, const struct agent_desired_env *env, struct agent_state *ret)
 {

@@ -32,6 +32,14 @@ int agent_desired_check(const struct config *c, const struct agent_desired_env *
 int agent_desired(const struct agent_wanted *w, const struct agent_desired_env *env,
 		  struct agent_state *ret, struct err *e);
 
+/* Marks in `now` what has become another than in `former`, or was marked there already, without
+ * anybody having edited anything: a tunnel's MTU (its path has changed), a peer's endpoint (a name
+ * was resolved, another address is tried). What differs on the machine for that is nobody's drift.
+ */
+void agent_desired_renewed(struct agent_state *now, const struct agent_state *former);
+/* The machine was found to have all that was marked. */
+void agent_desired_settled(struct agent_tunnel *t);
+
 /* A network's tunnel with these of its peers (sorted; none with a default route or a preshared key)
  * and their routes, but nothing else of the machine, and an MTU that means nothing: for plans
  * about changed peers alone. Two of one network differ in nothing but the peers. */

@@ -39,6 +39,19 @@ const char *agent_op_ifname(const struct agent_op *op)
 	return op->want ? op->want->ifname : op->have ? op->have->ifname : NULL;
 }
 
+bool agent_op_is_own(const struct agent_op *op)
+{
+	const struct agent_peer_policy *policy;
+
+	if (op->kind == AGENT_OP_LINK_MTU)
+		return op->have && op->want->mtu_new;
+	if (op->kind != AGENT_OP_PEER_CHANGE || !op->set_endpoint || op->set_preshared ||
+	    op->n_added || op->peer->keepalive != op->peer_was->keepalive || !op->want->policy)
+		return false;
+	policy = &op->want->policy[op->peer - op->want->wg.peers];
+	return policy->assert_endpoint || policy->endpoint_new;
+}
+
 static void text_list(struct buf *b, const struct ip_prefix *list, size_t n)
 {
 	char t[IP_PREFIX_LEN];

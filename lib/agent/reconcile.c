@@ -235,6 +235,7 @@ static void note_applied(struct agent *a, const struct agent_plan *p)
 {
 	for (size_t i = 0; i < a->n_nets; i++) {
 		struct agent_net *n = &a->nets[i];
+		struct agent_tunnel *t;
 		bool touched = n->error[0];
 
 		for (size_t j = 0; !touched && j < p->n; j++) {
@@ -243,10 +244,13 @@ static void note_applied(struct agent *a, const struct agent_plan *p)
 			touched = ifname && str_eq(ifname, n->ifname);
 		}
 		/* After a failed operation what is tried again is no more drift. */
-		if (!touched)
+		if (!touched) {
 			n->applied_generation = a->generation;
-		else if (n->error[0])
+			if ((t = agent_state_find(&a->desired, n->ifname)))
+				agent_desired_settled(t);
+		} else if (n->error[0]) {
 			n->applied_generation = 0;
+		}
 	}
 }
 
@@ -438,8 +442,12 @@ void agent_forget_desired(struct agent *a)
 	agent_state_clear(&a->desired);
 }
 
-static int update_desired(struct agent *a, struct mono now, struct err *e)
+/* *former takes over what was desired until now, where that is another: what was observed meanwhile
+ * may borrow from it. */
+static int update_desired(struct agent *a, struct agent_state *former, struct mono now,
+			  struct err *e)
 {
+	struct agent_state fresh;
 	struct agent_desired_env env = agent_desired_env_of(a);
 	uint64_t endpoints = agent_endpoints_version(a->endpoints);
 
@@ -451,26 +459,16 @@ static int update_desired(struct agent *a, struct mono now, struct err *e)
 	}
 	if (a->desired_known && a->desired_endpoints == endpoints)
 		return 0;
-	agent_forget_desired(a);
-	int r = agent_desired(a->wanted, &env, &a->desired, e);
-	if (r < 0)
-		return r;
-	a->desired_known = true;
-	a->desired_endpoints = endpoints;
-	return 0;
-}
-
-/* What health has just said of the endpoints is planned with, and not against: a peer that came up
- * meanwhile is not moved. What is observed borrows from the former desired state. */
-static int follow_endpoints(struct agent *a, struct agent_state *former, struct mono now,
-			    struct err *e)
-{
-	if (a->desired_endpoints == agent_endpoints_version(a->endpoints))
-		return 0;
+	agent_state_init(&fresh);
+	int r = agent_desired(a->wanted, &env, &fresh, e);
+	if (r == 0)
+		agent_desired_renewed(&fresh, &a->desired);
+	agent_state_clear(former);
 	*former = a->desired;
-	agent_state_init(&a->desired);
-	a->desired_known = false;
-	return update_desired(a, now, e);
+	a->desired = fresh;
+	a->desired_known = r == 0;
+	a->desired_endpoints = endpoints;
+	return r;
 }
 
 static void run_once(struct agent *a)
@@ -487,13 +485,15 @@ static void run_once(struct agent *a)
 		return;
 	a->looked_generation = a->generation;
 	a->counts.reconciles++;
-	int r = update_desired(a, start, &e);
+	int r = update_desired(a, &former, start, &e);
 	if (r == 0)
 		r = agent_observe(a->sys, &a->desired, &observed, &e);
 	if (r == 0) {
 		a->nft_in_place = !observed.nft_drifted && !observed.nft_unknown;
 		judge_all(a, &observed);
-		r = follow_endpoints(a, &former, start, &e);
+		/* What health has just said of the endpoints is planned with, and not against: a
+		 * peer that came up meanwhile is not moved. */
+		r = update_desired(a, &former, start, &e);
 	}
 	bool again = false;
 	if (r < 0)
@@ -744,8 +744,11 @@ void agent_loop_stop(struct agent *a)
 /* The guards of what is wanted, and nothing else of it. */
 static int guards_alone(struct agent *a, struct agent_state *ret)
 {
+	_cleanup_agent_state_ struct agent_state former;
 	struct err e = {0};
-	int r = update_desired(a, mono_now(), &e);
+
+	agent_state_init(&former);
+	int r = update_desired(a, &former, mono_now(), &e);
 
 	for (size_t i = 0; r == 0 && i < a->desired.n_nft; i++) {
 		struct agent_nft guard = a->desired.nft[i];

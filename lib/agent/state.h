@@ -51,6 +51,7 @@ struct agent_peer_policy {
 	/* Set the endpoint though the device has another: the configured one has changed, or the
 	 * peer is stale where it has roamed to. Else a roamed endpoint is left alone. */
 	bool assert_endpoint;
+	bool endpoint_new; /* see agent_desired_renewed */
 };
 
 enum agent_owner {
@@ -75,6 +76,7 @@ struct agent_tunnel {
 
 	/* desired only */
 	struct agent_peer_policy *policy; /* as many as wg.peers; owned */
+	bool mtu_new, any_new;            /* see agent_desired_renewed; any: this, or a policy's */
 	bool masquerade, mss_clamp, forward;
 	struct ip_prefix *closed; /* of a guarded network: what is reached by the tunnel only,
 				   * each once */

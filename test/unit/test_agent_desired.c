@@ -285,6 +285,74 @@ START_TEST(test_mtu)
 }
 END_TEST
 
+/* What of the first network's peers and MTU is marked: "mtu 0 endpoints 01". */
+static const char *marks(const struct agent_state *s)
+{
+	static char out[64];
+	const struct agent_tunnel *t = &s->tunnels[0];
+	int n = snprintf(out, sizeof(out), "mtu %d endpoints ", t->mtu_new);
+
+	for (size_t i = 0; i < t->wg.n_peers; i++)
+		out[n++] = t->policy[i].endpoint_new ? '1' : '0';
+	out[n] = '\0';
+	ck_assert_int_eq(t->any_new, strchr(out, '1') != NULL);
+	return out;
+}
+
+static void desire(const char *endpoint_a, bool with_b, struct agent_state *ret)
+{
+	char text[1024];
+	struct err e = {0};
+	int n = snprintf(text, sizeof(text),
+			 "[network.n]\naddress = '10.0.0.1/24'\n"
+			 "[[network.n.peers]]\npublic_key = '" KEY_A "'\n"
+			 "endpoint = '%s'\nallowed_ips = ['10.1.0.0/24']\n",
+			 endpoint_a);
+
+	if (with_b)
+		snprintf(text + n, sizeof(text) - (size_t)n,
+			 "[[network.n.peers]]\npublic_key = '" KEY_B "'\n"
+			 "endpoint = '10.90.0.2:1'\nallowed_ips = ['10.2.0.0/24']\n");
+	struct agent_wanted *w = wanted_of(text);
+	ck_assert_int_eq(desired_of(w, true, ret, &e), 0);
+	agent_wanted_free(w); /* what is compared is not borrowed */
+}
+
+START_TEST(test_what_became_another_is_marked)
+{
+	static const struct {
+		const char *endpoint;
+		bool with_b, settle;
+		const char *want;
+	} rows[] = {
+		{"10.15.0.1:1", true, false, "mtu 0 endpoints 00"}, /* the first of all */
+		{"10.15.0.1:1", true, false, "mtu 0 endpoints 00"},
+		{"10.14.0.1:1", true, false, "mtu 1 endpoints 10"}, /* 1420 -> 1320 */
+		{"10.14.0.1:1", true, true, "mtu 1 endpoints 10"},  /* not yet done */
+		{"10.14.0.1:1", true, false, "mtu 0 endpoints 00"},
+		{"10.14.0.2:1", true, true, "mtu 0 endpoints 10"},
+		{"vpn.example:1", true, true, "mtu 1 endpoints 10"}, /* the path was its alone */
+		{"10.90.0.1:1", true, true, "mtu 0 endpoints 10"},   /* resolved */
+		{"10.90.0.1:1", false, false, "mtu 0 endpoints 0"},
+		{"10.90.0.1:1", true, false, "mtu 0 endpoints 00"}, /* a new one is none */
+	};
+	_cleanup_agent_state_ struct agent_state former;
+
+	agent_state_init(&former);
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct agent_state now;
+
+		desire(rows[i].endpoint, rows[i].with_b, &now);
+		agent_desired_renewed(&now, &former);
+		ck_assert_msg(str_eq(marks(&now), rows[i].want), "row %zu: %s", i, marks(&now));
+		if (rows[i].settle)
+			agent_desired_settled(&now.tunnels[0]);
+		agent_state_clear(&former);
+		former = now;
+	}
+}
+END_TEST
+
 START_TEST(test_forwarding)
 {
 	check_text(NET("masquerade = true", "'10.1.0.0/16'"), true,
@@ -589,8 +657,9 @@ static Suite *suite(void)
 	return UNIT_SUITE("agent_desired", test_routes, test_on_link_prefix_has_no_route,
 			  test_metric, test_no_routes, test_default_route,
 			  test_default_route_in_a_table_of_the_users, test_two_default_routes,
-			  test_mtu, test_forwarding, test_default_routes_clash, test_parts,
-			  test_guard, test_guard_that_cannot_be, test_peers, test_out_of_memory);
+			  test_mtu, test_what_became_another_is_marked, test_forwarding,
+			  test_default_routes_clash, test_parts, test_guard,
+			  test_guard_that_cannot_be, test_peers, test_out_of_memory);
 }
 
 UNIT_MAIN(suite)

@@ -462,6 +462,68 @@ START_TEST(roamed_endpoint_is_not_drift)
 }
 END_TEST
 
+/* How many operations of the plan are nobody's drift, and how many there are. */
+static void expect_own(struct fixture *f, size_t own, size_t n)
+{
+	_cleanup_agent_plan_ struct agent_plan p = {0};
+	size_t count = 0;
+
+	ck_assert_int_eq(agent_plan(&f->d, &f->o, &p), 0);
+	for (size_t i = 0; i < p.n; i++)
+		count += agent_op_is_own(&p.ops[i]);
+	ck_assert_uint_eq(p.n, n);
+	ck_assert_uint_eq(count, own);
+	agent_state_clear(&f->d);
+	agent_state_clear(&f->o);
+}
+
+START_TEST(own_changes_are_told_from_drift)
+{
+	struct fixture f;
+
+	/* An MTU that follows its path, and one that somebody has set. */
+	for (unsigned own = 0; own < 2; own++) {
+		both_alike(&f);
+		f.have->mtu = 1300;
+		f.want->mtu_new = own;
+		expect_own(&f, own, 1);
+	}
+	/* An endpoint: tried, resolved; or taken away by somebody. */
+	for (unsigned why = 0; why < 3; why++) {
+		both_alike(&f);
+		f.have->wg.peers[0].endpoint = why == 0 ? endpoint_of(99) : (struct ip_endpoint){0};
+		f.want->policy[0].assert_endpoint = why == 0;
+		f.want->policy[0].endpoint_new = why == 1;
+		expect_own(&f, why < 2, 1);
+	}
+	/* With it, what somebody did to the same peer: each of the three is drift. */
+	for (unsigned what = 0; what < 3; what++) {
+		struct key psk = key_of(7);
+
+		both_alike(&f);
+		f.want->policy[0].assert_endpoint = true;
+		f.have->wg.peers[0].endpoint = endpoint_of(99);
+		if (what == 0)
+			f.have->wg.peers[0].keepalive = 1;
+		if (what == 1)
+			f.have->wg.peers[0].n_allowed = 1;
+		if (what == 2)
+			f.have->wg.peers[0].preshared_key = secret_copy(&psk);
+		expect_own(&f, 0, 1);
+	}
+	/* What is marked says nothing of the rest, nor of a link that is made anew. */
+	both_alike(&f);
+	f.want->mtu_new = f.want->policy[0].endpoint_new = true;
+	f.have->up = false;
+	f.have->wg.peers[1].keepalive = 1;
+	expect_own(&f, 0, 2);
+	both_alike(&f);
+	f.want->mtu_new = true;
+	f.o.tunnels[0].owner = AGENT_OWNER_NONE;
+	expect_own(&f, 0, 8);
+}
+END_TEST
+
 START_TEST(moved_prefix_is_one_message)
 {
 	struct fixture f;
@@ -635,11 +697,11 @@ static Suite *plan_suite(void)
 {
 	return UNIT_SUITE("plan", plan_converges, plan_leaves_equal_peers_alone,
 			  equal_states_need_nothing, roamed_endpoint_is_not_drift,
-			  moved_prefix_is_one_message, lost_prefix_shrinks,
-			  peer_removed_behind_our_back, foreign_interface_is_a_conflict,
-			  unwanted_tunnels_go_only_if_ours, addresses_are_added_before_others_go,
-			  drifted_table_is_replaced, no_key_material_in_texts,
-			  one_of_ten_thousand_is_one_operation);
+			  own_changes_are_told_from_drift, moved_prefix_is_one_message,
+			  lost_prefix_shrinks, peer_removed_behind_our_back,
+			  foreign_interface_is_a_conflict, unwanted_tunnels_go_only_if_ours,
+			  addresses_are_added_before_others_go, drifted_table_is_replaced,
+			  no_key_material_in_texts, one_of_ten_thousand_is_one_operation);
 }
 
 UNIT_MAIN(plan_suite)
