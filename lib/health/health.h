@@ -92,8 +92,9 @@ struct health_event {
 	enum health_state from, to;     /* "up" is to == UP, "down" is from == UP */
 	struct health_now at;
 	int64_t lasted_ns;  /* how long `from` had stood */
-	int64_t latency_ns; /* first attempt (or change of endpoint) to handshake, -1: not measured;
-			     * as fine as the ticks, never too small by more than that */
+	int64_t latency_ns; /* first attempt (or change of endpoint, or the last look at the device
+			     * without the peer) to handshake, -1: not measured; as fine as the
+			     * ticks, never too small by more than that */
 };
 typedef void health_event_fn(const struct health_event *ev, void *arg);
 

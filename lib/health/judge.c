@@ -94,6 +94,17 @@ static void see_first(struct health_peer *p, const struct wgdev_peer *d, struct 
 	}
 }
 
+/* The peer was put into the device since the last look, and has shaken hands: within that time. */
+static int64_t first_latency(const struct health_peer *p, const struct wgdev_peer *d,
+			     struct mono before)
+{
+	struct mono from = mono_before(before, p->since) ? p->since : before;
+
+	return wall_is_never(d->last_handshake) || !mono_before(from, p->handshake)
+		       ? -1
+		       : mono_since(p->handshake, from);
+}
+
 /* Not by the time being another: see the theory on devices that tell ages. */
 static bool is_new_handshake(const struct health_peer *p, const struct wgdev_peer *d,
 			     struct health_now now)
@@ -168,6 +179,9 @@ static struct sighting see(struct health_peer *p, const struct wgdev_peer *d, st
 
 	if (!p->present) {
 		see_first(p, d, now);
+		s.latency_ns = first_latency(p, d, before);
+		if (s.latency_ns >= 0)
+			p->latency_ns = s.latency_ns;
 	} else {
 		bool anew = d->rx_bytes < p->rx_bytes || d->tx_bytes < p->tx_bytes;
 		uint64_t rx = anew ? d->rx_bytes : d->rx_bytes - p->rx_bytes;

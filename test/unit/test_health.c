@@ -294,6 +294,10 @@ static const struct timeline {
 	 "never>up@0 up>never@10 never>up@13~2000ms"},
 	{"device made anew and connected between two ticks", 0, 0, "0 hs, talk; 10 anew, hs =up",
 	 "never>up@0"},
+	{"put into the device and connected between two ticks", 0, 0, "0 -dev; 5 +dev, hs =up",
+	 "never>up@5~1000ms"},
+	{"put in again with an older session", 0, 0, "0 hs; 9 -dev =never; 20 +dev =up",
+	 "never>up@0 up>never@9 never>up@20"},
 	{"device gone and back", 0, 0, "0 hs; 10 -dev =never; 20 +dev =up; 30 -dev; 31 anew, +dev",
 	 "never>up@0 up>never@10 never>up@20 up>never@30"},
 };
