@@ -24,10 +24,10 @@ struct agent_exporter {
 	struct metrics_series *reconcile_seconds, *handshake_seconds;
 
 	struct metrics_family *device_info, *peer_info, *peer_allowed, *peer_rx, *peer_tx,
-		*peer_handshake, *peer_up, *peer_reconnections;
-	struct metrics_family *ready, *generation, *applied, *applied_time, *config_total,
-		*config_ok, *reconciles, *reconcile_errors, *ops, *ops_failed, *drift, *pending,
-		*log_dropped;
+		*peer_handshake, *peer_latency, *peer_up, *peer_reconnections;
+	struct metrics_family *ready, *generation, *loaded_time, *applied, *applied_time,
+		*config_total, *config_ok, *reconciles, *reconcile_errors, *ops, *ops_failed,
+		*drift, *pending, *log_dropped;
 	struct metrics_family *watch_up, *watch_sync, *watch_relists, *watch_errors, *api_requests,
 		*api_errors, *events;
 
@@ -100,6 +100,11 @@ static int add_wireguard(struct agent_exporter *x, struct err *e)
 		ROW(peer_handshake, GAUGE, "wireguard_peer_last_handshake_seconds",
 		    "Time of the last handshake with a peer; absent where there was none.",
 		    .labels = DEVICE_LABELS),
+		ROW(peer_latency, GAUGE, "harmony_agent_peer_handshake_latency_seconds",
+		    "From the first unanswered attempt to the peer's last measured handshake; "
+		    "absent "
+		    "where there was none.",
+		    .unit = "seconds", .labels = DEVICE_LABELS),
 		ROW(peer_up, GAUGE, "harmony_agent_peer_up",
 		    "Whether a peer answers: 1, or 0 with the state in /healthz.",
 		    .labels = DEVICE_LABELS),
@@ -117,6 +122,8 @@ static int add_agent(struct agent_exporter *x, struct err *e)
 		ROW(ready, GAUGE, "harmony_agent_ready", "Whether /readyz answers 200."),
 		ROW(generation, GAUGE, "harmony_agent_config_generation",
 		    "Number of configurations accepted since the start."),
+		ROW(loaded_time, GAUGE, "harmony_agent_config_loaded_timestamp_seconds",
+		    "When the configuration in force was accepted; absent without one."),
 		ROW(applied, GAUGE, "harmony_agent_config_applied_generation",
 		    "The generation that the machine was last found to match."),
 		ROW(applied_time, GAUGE, "harmony_agent_config_applied_timestamp_seconds",
@@ -335,6 +342,13 @@ static void peer_handshake(struct metrics_writer *w, const struct health_peer *p
 		metrics_rendered_ns(w, l, n, p->last_handshake.ns);
 }
 
+static void peer_latency(struct metrics_writer *w, const struct health_peer *p, const char *l,
+			 size_t n)
+{
+	if (p->latency_ns >= 0)
+		metrics_rendered_ns(w, l, n, p->latency_ns);
+}
+
 static void peer_up(struct metrics_writer *w, const struct health_peer *p, const char *l, size_t n)
 {
 	metrics_rendered(w, l, n, p->state == HEALTH_UP);
@@ -396,6 +410,7 @@ static void collect_peers(struct agent_exporter *x, struct metrics_writer *w)
 	each_peer(x, w, x->peer_rx, peer_rx);
 	each_peer(x, w, x->peer_tx, peer_tx);
 	each_peer(x, w, x->peer_handshake, peer_handshake);
+	each_peer(x, w, x->peer_latency, peer_latency);
 	each_peer(x, w, x->peer_up, peer_up);
 	each_peer(x, w, x->peer_reconnections, peer_reconnections);
 }
@@ -425,6 +440,13 @@ static void one(struct metrics_writer *w, struct metrics_family *f, uint64_t v)
 	metrics_sample_u64(w, NULL, v);
 }
 
+static void when(struct metrics_writer *w, struct metrics_family *f, struct wall t)
+{
+	metrics_begin(w, f);
+	if (!wall_is_never(t))
+		metrics_sample(w, NULL, (double)t.ns / (double)NS_PER_SEC);
+}
+
 static void by_kind(struct metrics_writer *w, struct metrics_family *f, const uint64_t *values)
 {
 	metrics_begin(w, f);
@@ -439,10 +461,9 @@ static void collect_agent(struct agent_exporter *x, struct metrics_writer *w)
 
 	one(w, x->ready, agent_is_ready(a));
 	one(w, x->generation, a->generation);
+	when(w, x->loaded_time, a->loaded_at);
 	one(w, x->applied, a->applied_generation);
-	metrics_begin(w, x->applied_time);
-	if (!wall_is_never(a->applied_at))
-		metrics_sample(w, NULL, (double)a->applied_at.ns / (double)NS_PER_SEC);
+	when(w, x->applied_time, a->applied_at);
 	metrics_begin(w, x->config_total);
 	metrics_sample_u64(w, (const char *[]){"accepted"}, c->config_accepted);
 	metrics_sample_u64(w, (const char *[]){"rejected"}, c->config_rejected);
