@@ -9,6 +9,9 @@
  * cancelled with that reason. Other interfaces go on. What was done stays: the next plan starts
  * from what is then there, so nothing has to be undone to be right later, except an interface
  * that was created and could not be marked, which nobody would know to be ours.
+ *
+ * A tunnel that runs does not stop for a listen port that is taken: it keeps the one that it has,
+ * or gets it back from a device that has let go of it, and what else is to be done is done.
  */
 #include "agent/sys_priv.h"
 #include "base/str.h"
@@ -45,11 +48,22 @@ static const char *why_failed(const struct run *run, const char *ifname)
 	return NULL;
 }
 
-static bool builds_the_rest(enum agent_op_kind kind)
+static bool is_running(const struct agent_tunnel *have)
 {
-	return kind == AGENT_OP_CONFLICT || kind == AGENT_OP_LINK_CREATE ||
-	       kind == AGENT_OP_LINK_ADOPT || kind == AGENT_OP_DEVICE_SET ||
-	       kind == AGENT_OP_LINK_UP;
+	return have && have->up && !key_is_zero(&have->wg.public_key);
+}
+
+/* Whether what comes later on the same interface builds on what has failed. */
+static bool ends_the_rest(const struct agent_op *op, int code)
+{
+	switch (op->kind) {
+	case AGENT_OP_CONFLICT:
+	case AGENT_OP_LINK_CREATE:
+	case AGENT_OP_LINK_ADOPT:
+	case AGENT_OP_LINK_UP: return true;
+	case AGENT_OP_DEVICE_SET: return code != -EADDRINUSE || !is_running(op->have);
+	default: return false;
+	}
 }
 
 static void report(struct run *run, const struct agent_op *op, int code, const struct err *e)
@@ -58,7 +72,7 @@ static void report(struct run *run, const struct agent_op *op, int code, const s
 
 	if (code < 0) {
 		run->not_done++;
-		if (code != -ECANCELED && ifname && builds_the_rest(op->kind) &&
+		if (code != -ECANCELED && ifname && ends_the_rest(op, code) &&
 		    mem_grow(&run->failed, run->n_failed, &run->cap_failed, sizeof(*run->failed)) ==
 			    0) {
 			struct failed *f = &run->failed[run->n_failed];
@@ -198,6 +212,18 @@ static int device_of(struct run *run, const struct agent_op *op, struct device *
 	return r < 0 ? r : sys_handle_get(run->s, &link, ret, e);
 }
 
+/* The rest of a change whose port is taken. wireguard-go and boringtun have closed their sockets by
+ * then. */
+static int keep_port(struct device *dev, struct wgdev_change *c, uint16_t port, struct err *e)
+{
+	struct err taken = *e;
+
+	c->set_listen_port = port != 0;
+	c->listen_port = port;
+	int r = device_set(dev, c, e);
+	return r < 0 ? r : err_set(e, -EADDRINUSE, "%s; port %u stays", taken.msg, port);
+}
+
 static int op_device(struct run *run, const struct agent_op *op, struct err *e)
 {
 	const struct wgdev *w = &op->want->wg, *h = op->have ? &op->have->wg : NULL;
@@ -212,7 +238,10 @@ static int op_device(struct run *run, const struct agent_op *op, struct err *e)
 	struct device *dev;
 	int r = device_of(run, op, &dev, e);
 
-	return r < 0 ? r : name_port(run, op, device_set(dev, &c, e), e);
+	if (r < 0)
+		return r;
+	r = name_port(run, op, device_set(dev, &c, e), e);
+	return r == -EADDRINUSE && is_running(op->have) ? keep_port(dev, &c, h->listen_port, e) : r;
 }
 
 static bool is_peer_op(const struct agent_op *op)
