@@ -12,7 +12,11 @@
  *     32765: not from all fwmark 0xca6c lookup 51820
  *
  * The answers of the peer carry no mark, and a strict reverse path check would look for their
- * sender in the tunnel: the nftables table gives them the mark of what they answer.
+ * sender in the tunnel: the nftables table gives them the mark of what they answer. Where there is
+ * no such table (--no-nft, a kernel without nf_tables), the check of the links that lead to the
+ * endpoints is made loose instead. It is also for a tunnel whose routes stand in a table of the
+ * user's: what comes out of it is looked for in the tables that the user's rules lead unmarked
+ * packets to.
  *
  * Guard: what the allowed IPs and the on-link prefixes of a guarded network cover leaves by its
  * tunnel or not at all. The rules are nft.h's; they stand before the interface does (plan.h), and
@@ -50,6 +54,19 @@ static bool has_default(const struct config_network *n, sa_family_t family)
 static bool uses_rules(const struct config_network *n)
 {
 	return n->table == CONFIG_TABLE_AUTO && has_default(n, AF_UNSPEC);
+}
+
+/* Whether IPv4 routes stand where only rules lead that somebody else has made. */
+static bool leads_elsewhere(const struct config_network *n)
+{
+	if (n->table == CONFIG_TABLE_AUTO || n->table == CONFIG_TABLE_OFF ||
+	    n->table == RT_TABLE_MAIN || n->table == RT_TABLE_DEFAULT)
+		return false;
+	for (size_t i = 0; i < n->n_peers; i++)
+		for (size_t j = 0; j < n->peers[i].n_allowed; j++)
+			if (n->peers[i].allowed[j].addr.family == AF_INET)
+				return true;
+	return false;
 }
 
 static bool is_guarded(const struct config_network *n, const struct agent_desired_env *env)
@@ -278,6 +295,8 @@ static int add_tunnel(struct agent_state *s, const struct agent_wanted_network *
 	t->wg.public_key = wn->public_key;
 	if (wn->keys.private_key && !(t->wg.private_key = secret_copy(wn->keys.private_key)))
 		return -ENOMEM;
+	t->loose = leads_elsewhere(n);
+	t->marked = uses_rules(n) && has_default(n, AF_INET);
 	/* The configuration's peers and allowed IPs are sorted as a device's are, so policy[]
 	 * follows wg.peers without another sort. */
 	if (add_peers(t, wn, env, &path_mtu) < 0)

@@ -159,6 +159,8 @@ int agent_observe(struct agent_sys *s, const struct agent_state *desired, struct
 		r = sys_observe_sysctls(s, desired, &o);
 	if (r == 0)
 		r = sys_observe_nft(s, desired, &o, e);
+	if (r == 0)
+		r = sys_observe_strict(s, desired, &o);
 	if (r < 0)
 		return r == -ENOMEM ? err_set(e, -ENOMEM, "out of memory") : r;
 	agent_state_sort(&o);

@@ -45,6 +45,8 @@ bool agent_op_is_own(const struct agent_op *op)
 
 	if (op->kind == AGENT_OP_LINK_MTU)
 		return op->have && op->want->mtu_new;
+	if (op->kind == AGENT_OP_SYSCTL)
+		return op->sysctl->first;
 	if (op->kind != AGENT_OP_PEER_CHANGE || !op->set_endpoint || op->set_preshared ||
 	    op->n_added || op->peer->keepalive != op->peer_was->keepalive || !op->want->policy)
 		return false;

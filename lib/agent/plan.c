@@ -197,6 +197,17 @@ static int plan_rules(struct agent_plan *p, const struct agent_state *d,
 	return 0;
 }
 
+static int add_sysctl(struct agent_plan *p, const struct agent_sysctl *want, const char *was)
+{
+	struct agent_op *op = plan_add(p, AGENT_OP_SYSCTL, NULL, NULL);
+
+	if (!op)
+		return -ENOMEM;
+	op->sysctl = want;
+	op->was = was;
+	return 0;
+}
+
 /* The observed list has the same keys as the desired one; a value that could not be read is "".
  * Nothing is undone when a key is no longer wanted: others may rely on it by then. */
 static int plan_sysctls(struct agent_plan *p, const struct agent_state *d,
@@ -210,12 +221,12 @@ static int plan_sysctls(struct agent_plan *p, const struct agent_state *d,
 				was = o->sysctls[j].value;
 		if (was && str_eq(was, d->sysctls[i].value))
 			continue;
-		struct agent_op *op = plan_add(p, AGENT_OP_SYSCTL, NULL, NULL);
-		if (!op)
+		if (add_sysctl(p, &d->sysctls[i], was) < 0)
 			return -ENOMEM;
-		op->sysctl = &d->sysctls[i];
-		op->was = was;
 	}
+	for (size_t i = 0; i < o->n_strict; i++)
+		if (add_sysctl(p, &o->strict[i], "1") < 0)
+			return -ENOMEM;
 	return 0;
 }
 

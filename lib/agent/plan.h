@@ -82,8 +82,9 @@ void agent_plan_clear(struct agent_plan *p);
 
 const char *agent_op_name(enum agent_op_kind kind);     /* "peer_add": for metrics and JSON */
 const char *agent_op_ifname(const struct agent_op *op); /* NULL where it concerns none */
-/* Whether all that it changes has become another by itself in the desired state, or is an endpoint
- * that is asserted: then nobody else has done anything. */
+/* Whether all that it changes has become another by itself in the desired state, is an endpoint
+ * that is asserted, or a setting of an interface that was not looked at before: then nobody else
+ * has done anything. */
 bool agent_op_is_own(const struct agent_op *op);
 /* One line, without key material: "wg0: peer core: endpoint 1.2.3.4:51820 -> 1.2.3.5:51820". */
 void agent_op_text(const struct agent_op *op, struct buf *out);

@@ -19,17 +19,23 @@ static void tunnel_clear(struct agent_tunnel *t)
 	free(t->policy);
 }
 
+static void sysctls_free(struct agent_sysctl *list, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		free(list[i].key);
+		free(list[i].value);
+	}
+	free(list);
+}
+
 void agent_state_clear(struct agent_state *s)
 {
 	for (size_t i = 0; i < s->n_tunnels; i++)
 		tunnel_clear(&s->tunnels[i]);
-	for (size_t i = 0; i < s->n_sysctls; i++) {
-		free(s->sysctls[i].key);
-		free(s->sysctls[i].value);
-	}
+	sysctls_free(s->sysctls, s->n_sysctls);
+	sysctls_free(s->strict, s->n_strict);
 	free(s->tunnels);
 	free(s->rules);
-	free(s->sysctls);
 	free(s->nft);
 	agent_state_init(s);
 }
@@ -90,19 +96,33 @@ int agent_state_add_rule(struct agent_state *s, struct agent_rule rule)
 	return 0;
 }
 
-int agent_state_add_sysctl(struct agent_state *s, const char *key, const char *value)
+static int add_sysctl(struct agent_sysctl **list, size_t *n, size_t *cap, const char *key,
+		      const char *value, bool first)
 {
-	if (mem_grow(&s->sysctls, s->n_sysctls, &s->cap_sysctls, sizeof(*s->sysctls)) < 0)
+	if (mem_grow(list, *n, cap, sizeof(**list)) < 0)
 		return -ENOMEM;
 
-	struct agent_sysctl new = {strdup(key), strdup(value)};
+	struct agent_sysctl new = {strdup(key), strdup(value), first};
 	if (!new.key || !new.value) {
 		free(new.key);
 		free(new.value);
 		return -ENOMEM;
 	}
-	s->sysctls[s->n_sysctls++] = new;
+	(*list)[(*n)++] = new;
 	return 0;
+}
+
+int agent_state_add_sysctl(struct agent_state *s, const char *key, const char *value)
+{
+	return add_sysctl(&s->sysctls, &s->n_sysctls, &s->cap_sysctls, key, value, false);
+}
+
+int agent_state_add_strict(struct agent_state *s, const char *key, const char *value, bool first)
+{
+	for (size_t i = 0; i < s->n_strict; i++)
+		if (str_eq(s->strict[i].key, key))
+			return 0;
+	return add_sysctl(&s->strict, &s->n_strict, &s->cap_strict, key, value, first);
 }
 
 int agent_state_add_nft(struct agent_state *s, const struct agent_nft *n)

@@ -41,6 +41,7 @@ struct agent_rule {
 struct agent_sysctl {
 	char *key;   /* "net.ipv4.ip_forward"; owned */
 	char *value; /* owned; as it should be, or as it is */
+	bool first; /* of agent_state's `strict`: we have not set it before, so nobody undid that */
 };
 
 /* One peer of a desired tunnel, beside its entry in `wg.peers` (same index). */
@@ -78,6 +79,10 @@ struct agent_tunnel {
 	struct agent_peer_policy *policy; /* as many as wg.peers; owned */
 	bool mtu_new, any_new;            /* see agent_desired_renewed; any: this, or a policy's */
 	bool masquerade, mss_clamp, forward;
+	/* The reverse path check: `loose`, the tunnel's own may not be strict, since rules of
+	 * others lead to its routes; `marked`, nor may that of the links to its endpoints, where no
+	 * table marks what comes from there. */
+	bool loose, marked;
 	struct ip_prefix *closed; /* of a guarded network: what is reached by the tunnel only,
 				   * each once */
 	size_t n_closed, cap_closed;
@@ -117,6 +122,10 @@ struct agent_state {
 	size_t n_sysctls, cap_sysctls;
 	struct agent_nft *nft; /* sorted by ifname; empty: no table */
 	size_t n_nft, cap_nft;
+	/* observed only: settings of interfaces that are strict and may not be; the value is as it
+	 * should be */
+	struct agent_sysctl *strict;
+	size_t n_strict, cap_strict;
 	/* observed only: the table is there but not as `nft` says (changed by somebody), or could
 	 * not be read (nft_unknown: the plan leaves it alone) */
 	bool nft_drifted, nft_unknown;
@@ -135,6 +144,8 @@ int agent_tunnel_add_route(struct agent_tunnel *t, struct agent_route route);
 int agent_tunnel_add_closed(struct agent_tunnel *t, struct ip_prefix net);
 int agent_state_add_rule(struct agent_state *s, struct agent_rule rule);
 int agent_state_add_sysctl(struct agent_state *s, const char *key, const char *value);
+/* Once each. */
+int agent_state_add_strict(struct agent_state *s, const char *key, const char *value, bool first);
 int agent_state_add_nft(struct agent_state *s, const struct agent_nft *n);
 
 /* Sorts all lists and drops repeated addresses, routes and rules. The device parts are sorted by

@@ -39,6 +39,7 @@ void agent_sys_close(struct agent_sys *s)
 	list_for_each_safe (h, &s->handles, struct sys_handle, node)
 		handle_free(h);
 	agent_sys_forget_paths(s);
+	free(s->settings);
 	nl_close(s->route);
 	nl_close(s->nft);
 	free(s);

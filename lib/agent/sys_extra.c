@@ -2,11 +2,17 @@
  * Observing and applying what is not an interface: sysctls and the nftables table.
  *
  * A sysctl that may not be written (a read-only /proc/sys in a container) is warned about once
- * and then taken as it is: the tunnel works without it, and only the administrator of the node
- * can do something about it. The same goes for a kernel without nf_tables where the table would
- * hold nothing but what nobody has asked for by name: the MSS clamp, which is on by default, and
- * the marks of a default route, which only a strict reverse path check needs; who asks for
+ * and then taken as it is: only the administrator of the node can do something about it, and the
+ * tunnel may work without. The same goes for a kernel without nf_tables where the table would hold
+ * nothing but what nobody has asked for by name: the MSS clamp, which is on by default, and the
+ * marks of a default route, which only a strict reverse path check needs; who asks for
  * masquerading or the guard gets an error.
+ *
+ * Whether an interface's reverse path check is strict where it may not be (desired.c says why) is
+ * known here only: which links lead to the endpoints, whether the table is there to mark what comes
+ * from them, and what the kernel applies to an interface. So the list of what to change is part of
+ * what is observed. The tunnel's own setting comes with its interface, and is looked at when that
+ * is there: by the look that follows its creation.
  */
 #include "agent/sys_priv.h"
 #include "base/str.h"
@@ -19,21 +25,45 @@
 #include <linux/netlink.h>
 #include <stdio.h>
 
-static bool is_refused(const struct agent_sys *s, const char *key)
+static struct sys_setting *find_setting(struct agent_sys *s, const char *key)
 {
-	for (size_t i = 0; i < s->n_refused; i++)
-		if (str_eq(s->refused[i], key))
-			return true;
-	return false;
+	for (size_t i = 0; i < s->n_settings; i++)
+		if (str_eq(s->settings[i].key, key))
+			return &s->settings[i];
+	return NULL;
+}
+
+static bool is_refused(struct agent_sys *s, const char *key)
+{
+	const struct sys_setting *known = find_setting(s, key);
+
+	return known && known->refused;
+}
+
+/* NULL when memory has run out: then it is asked again. */
+static struct sys_setting *note_setting(struct agent_sys *s, const char *key)
+{
+	struct sys_setting *known = find_setting(s, key);
+
+	if (known)
+		return known;
+	if (mem_grow(&s->settings, s->n_settings, &s->cap_settings, sizeof(*s->settings)) < 0)
+		return NULL;
+	known = &s->settings[s->n_settings];
+	*known = (struct sys_setting){.refused = false};
+	if (str_copy(known->key, sizeof(known->key), key) < 0)
+		return NULL;
+	s->n_settings++;
+	return known;
 }
 
 static void refuse(struct agent_sys *s, const char *key, const char *why)
 {
-	if (s->n_refused == ARRAY_LEN(s->refused) || is_refused(s, key))
+	struct sys_setting *known = note_setting(s, key);
+
+	if (!known || known->refused)
 		return;
-	if (str_copy(s->refused[s->n_refused], sizeof(s->refused[0]), key) < 0)
-		return;
-	s->n_refused++;
+	known->refused = true;
 	log_warn("kernel setting left as it is", LOG_STR("warning", why));
 }
 
@@ -58,14 +88,81 @@ int sys_observe_sysctls(struct agent_sys *s, const struct agent_state *desired,
 	return 0;
 }
 
+static int observe_rp_filter(struct agent_sys *s, const char *ifname, struct agent_state *ret)
+{
+	char key[SYSCTL_PATH_MAX];
+	bool strict = false;
+
+	snprintf(key, sizeof(key), SYSCTL_RP_FILTER, ifname);
+	/* What cannot be read is no interface any more. */
+	if (sysctl_rp_filter_is_strict(SYSCTL_ROOT, ifname, &strict, NULL) < 0 || !strict ||
+	    is_refused(s, key))
+		return 0;
+	return agent_state_add_strict(ret, key, "2", !find_setting(s, key));
+}
+
+/* The links by which a tunnel's IPv4 endpoints are reached. */
+static int observe_uplinks(struct agent_sys *s, const struct agent_tunnel *want,
+			   struct agent_state *ret)
+{
+	unsigned last = 0;
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < want->wg.n_peers; i++) {
+		const struct ip_endpoint *e = &want->wg.peers[i].endpoint;
+		unsigned ifindex =
+			e->addr.family == AF_INET ? sys_path_link(s, e, want->wg.fwmark) : 0;
+		struct nl_link link;
+
+		if (ifindex && ifindex != last &&
+		    nl_link_get_index(s->route, ifindex, &link, NULL) == 0)
+			r = observe_rp_filter(s, link.name, ret);
+		last = ifindex ? ifindex : last;
+	}
+	return r;
+}
+
+int sys_observe_strict(struct agent_sys *s, const struct agent_state *desired,
+		       struct agent_state *ret)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < ret->n_tunnels; i++) {
+		const struct agent_tunnel *have = &ret->tunnels[i];
+		const struct agent_tunnel *want = agent_state_find(desired, have->ifname);
+
+		if (want && want->loose && have->owner == AGENT_OWNER_US)
+			r = observe_rp_filter(s, have->ifname, ret);
+	}
+	for (size_t i = 0; r == 0 && ret->nft_unknown && i < desired->n_tunnels; i++)
+		if (desired->tunnels[i].marked)
+			r = observe_uplinks(s, &desired->tunnels[i], ret);
+	return r;
+}
+
+/* "eth0" of net/ipv4/conf/eth0/rp_filter; false: it is another setting. */
+static bool is_rp_filter(const char *key, char ifname[static IFNAMSIZ])
+{
+	char again[SYSCTL_PATH_MAX];
+
+	if (sscanf(key, "net/ipv4/conf/%15[^/]", ifname) != 1)
+		return false;
+	snprintf(again, sizeof(again), SYSCTL_RP_FILTER, ifname);
+	return str_eq(again, key);
+}
+
 int sys_apply_sysctl(struct agent_sys *s, const struct agent_op *op, struct err *e)
 {
 	struct sysctl_result result;
+	char ifname[IFNAMSIZ];
 	uint64_t value = 0;
 
 	str_to_u64(op->sysctl->value, strlen(op->sysctl->value), 0, INT64_MAX, &value);
 	struct err why = {0};
-	int r = sysctl_ensure(SYSCTL_ROOT, op->sysctl->key, (int64_t)value, &result, &why);
+	int r = is_rp_filter(op->sysctl->key, ifname)
+			? sysctl_ensure_rp_filter(SYSCTL_ROOT, ifname, &result, &why)
+			: sysctl_ensure(SYSCTL_ROOT, op->sysctl->key, (int64_t)value, &result,
+					&why);
 
 	if (r == -ENOMEM)
 		return err_set(e, r, "out of memory");
@@ -73,6 +170,8 @@ int sys_apply_sysctl(struct agent_sys *s, const struct agent_op *op, struct err 
 		refuse(s, op->sysctl->key, why.msg);
 	else if (result.outcome == SYSCTL_REFUSED)
 		refuse(s, op->sysctl->key, result.message);
+	else
+		note_setting(s, op->sysctl->key);
 	return r < 0 || result.outcome == SYSCTL_REFUSED;
 }
 

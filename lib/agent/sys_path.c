@@ -1,8 +1,8 @@
 /*
- * MTUs of paths, asked of the kernel once for each destination and kept until they are forgotten:
- * with ten thousand peers a question for each costs more than the dump of the device. A table with
- * open addressing, at most half full. Most of these ways leave by one link, and have its MTU: that
- * is asked for once.
+ * MTUs of paths, and the links that they leave by, asked of the kernel once for each destination
+ * and kept until they are forgotten: with ten thousand peers a question for each costs more than
+ * the dump of the device. A table with open addressing, at most half full. Most of these ways leave
+ * by one link, and have its MTU: that is asked for once.
  */
 #include "agent/sys_priv.h"
 #include "netlink/route.h"
@@ -74,35 +74,49 @@ static uint32_t link_mtu(struct agent_sys *s, unsigned ifindex)
 	return s->path_link.mtu;
 }
 
-static uint32_t ask(struct agent_sys *s, const struct ip_endpoint *endpoint, uint32_t fwmark)
+static void ask(struct agent_sys *s, const struct ip_endpoint *endpoint, struct sys_path *ret)
 {
 	struct nl_path path;
 
-	if (nl_route_lookup_bare(s->route, &endpoint->addr, endpoint->scope, fwmark, &path, NULL) <
-	    0)
-		return 0;
+	if (nl_route_lookup_bare(s->route, &endpoint->addr, endpoint->scope, ret->fwmark, &path,
+				 NULL) < 0)
+		return;
 	/* A path through one of our own tunnels says nothing: the next look would see it shrunk by
 	 * what this one derived from it. */
 	if (agent_sys_knows(s, path.ifindex))
-		return 0;
+		return;
 	if (path.mtu == 0)
 		path.mtu = link_mtu(s, path.ifindex);
 	/* Loopback has 65536, and a tunnel wider than a packet is of no use. */
-	return path.mtu > 65535 ? 0 : path.mtu;
+	ret->mtu = path.mtu > 65535 ? 0 : path.mtu;
+	ret->ifindex = path.ifindex;
+}
+
+static struct sys_path path_to(struct agent_sys *s, const struct ip_endpoint *e, uint32_t fwmark)
+{
+	struct sys_path fresh = {.dst = e->addr, .scope = e->scope, .fwmark = fwmark}, *p;
+
+	if (grow(s) < 0) {
+		ask(s, e, &fresh);
+		return fresh;
+	}
+	p = find(s->paths, s->cap_paths, e, fwmark);
+	if (p->dst.family == AF_UNSPEC) {
+		ask(s, e, &fresh);
+		*p = fresh;
+		s->n_paths++;
+	}
+	return *p;
 }
 
 uint32_t agent_sys_path_mtu(struct agent_sys *s, const struct ip_endpoint *e, uint32_t fwmark)
 {
-	struct sys_path *p;
+	return path_to(s, e, fwmark).mtu;
+}
 
-	if (grow(s) < 0)
-		return ask(s, e, fwmark);
-	p = find(s->paths, s->cap_paths, e, fwmark);
-	if (p->dst.family == AF_UNSPEC) {
-		*p = (struct sys_path){e->addr, e->scope, fwmark, ask(s, e, fwmark)};
-		s->n_paths++;
-	}
-	return p->mtu;
+unsigned sys_path_link(struct agent_sys *s, const struct ip_endpoint *e, uint32_t fwmark)
+{
+	return path_to(s, e, fwmark).ifindex;
 }
 
 void agent_sys_forget_paths(struct agent_sys *s)

@@ -24,6 +24,12 @@ struct sys_path {
 	struct ip_addr dst; /* AF_UNSPEC: a free place of the table */
 	uint32_t scope, fwmark;
 	uint32_t mtu;
+	unsigned ifindex; /* 0: unknown, or one of ours */
+};
+
+struct sys_setting {
+	char key[96];
+	bool refused;
 };
 
 /* The MTU of a link that such ways leave by. */
@@ -46,9 +52,8 @@ struct agent_sys {
 	struct nl *nft; /* opened when it is first needed */
 	bool no_nft;    /* told to leave it alone */
 	bool nft_warned;
-	/* Sysctls that could not be written: as many as desired.c knows, and some. */
-	char refused[8][96];
-	size_t n_refused;
+	struct sys_setting *settings; /* sysctls that were set, or could not be */
+	size_t n_settings, cap_settings;
 };
 
 /* Opens the device behind a link, or finds it open. -ENODEV where the link is no WireGuard
@@ -61,12 +66,18 @@ void sys_handle_drop(struct agent_sys *s, const char *ifname);
 /* As of the last look or the creation; 0: none is open. */
 unsigned sys_handle_ifindex(struct agent_sys *s, const char *ifname);
 
+/* The link by which packets with that mark leave for an endpoint; 0: unknown, or one of ours. */
+unsigned sys_path_link(struct agent_sys *s, const struct ip_endpoint *e, uint32_t fwmark);
+
 /* Who has a UDP port, in words. */
 void sys_port_holder(const struct agent_sys *s, uint16_t port, char *out, size_t size);
 
 /* sys_extra.c: sysctls and nftables */
 int sys_observe_sysctls(struct agent_sys *s, const struct agent_state *desired,
 			struct agent_state *ret);
+/* What is strict and may not be; after links and table were looked at. */
+int sys_observe_strict(struct agent_sys *s, const struct agent_state *desired,
+		       struct agent_state *ret);
 int sys_observe_nft(struct agent_sys *s, const struct agent_state *desired, struct agent_state *ret,
 		    struct err *e);
 /* 1 where it may not be written: the user was warned, once. */

@@ -102,20 +102,45 @@ int sysctl_ensure(const char *root, const char *path, int64_t value, struct sysc
 	return 0;
 }
 
-int sysctl_ensure_rp_filter(const char *root, const char *ifname, struct sysctl_result *ret,
-			    struct err *e)
+static int read_rp_filter(const char *root, const char *ifname, char path[static SYSCTL_PATH_MAX],
+			  int64_t *ret_own, bool *ret_strict, struct err *e)
 {
-	char path[SYSCTL_PATH_MAX];
-	int64_t all = 0, own = 0;
+	int64_t all = 0;
 	int r;
 
 	if (!str_is_ifname(ifname))
 		return err_set(e, -EINVAL, "not an interface name");
-	snprintf(path, sizeof(path), "net/ipv4/conf/%s/rp_filter", ifname);
+	snprintf(path, SYSCTL_PATH_MAX, SYSCTL_RP_FILTER, ifname);
 	if ((r = sysctl_read(root, "net/ipv4/conf/all/rp_filter", &all, e)) < 0 ||
-	    (r = sysctl_read(root, path, &own, e)) < 0)
+	    (r = sysctl_read(root, path, ret_own, e)) < 0)
 		return r;
-	if ((all > own ? all : own) == 1)
+	*ret_strict = (all > *ret_own ? all : *ret_own) == 1;
+	return 0;
+}
+
+int sysctl_rp_filter_is_strict(const char *root, const char *ifname, bool *ret, struct err *e)
+{
+	char path[SYSCTL_PATH_MAX];
+	int64_t own = 0;
+	bool strict = false;
+	int r = read_rp_filter(root, ifname, path, &own, &strict, e);
+
+	if (r == 0)
+		*ret = strict;
+	return r;
+}
+
+int sysctl_ensure_rp_filter(const char *root, const char *ifname, struct sysctl_result *ret,
+			    struct err *e)
+{
+	char path[SYSCTL_PATH_MAX];
+	int64_t own = 0;
+	bool strict = false;
+	int r = read_rp_filter(root, ifname, path, &own, &strict, e);
+
+	if (r < 0)
+		return r;
+	if (strict)
 		return sysctl_ensure(root, path, 2, ret, e);
 	*ret = (struct sysctl_result){.outcome = SYSCTL_ALREADY, .before = own};
 	return 0;

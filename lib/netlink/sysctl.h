@@ -7,6 +7,7 @@
 #define NETLINK_SYSCTL_H
 
 #include <net/if.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/err.h"
@@ -19,6 +20,7 @@
 #define SYSCTL_IPV4_FORWARD   "net/ipv4/ip_forward"
 #define SYSCTL_IPV6_FORWARD   "net/ipv6/conf/all/forwarding"
 #define SYSCTL_SRC_VALID_MARK "net/ipv4/conf/all/src_valid_mark"
+#define SYSCTL_RP_FILTER      "net/ipv4/conf/%s/rp_filter" /* of an interface */
 
 enum sysctl_outcome {
 	SYSCTL_ALREADY, /* it was so */
@@ -45,6 +47,8 @@ int sysctl_ensure(const char *root, const char *path, int64_t value, struct sysc
  * left alone. Same results and errors. */
 int sysctl_ensure_rp_filter(const char *root, const char *ifname, struct sysctl_result *ret,
 			    struct err *e);
+/* Whether it is strict. Same errors. */
+int sysctl_rp_filter_is_strict(const char *root, const char *ifname, bool *ret, struct err *e);
 
 /* An integer setting as it is. */
 int sysctl_read(const char *root, const char *path, int64_t *ret, struct err *e);

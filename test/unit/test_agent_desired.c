@@ -197,6 +197,39 @@ START_TEST(test_default_route)
 }
 END_TEST
 
+/* Whose reverse path check may not be strict: the tunnel's own, its uplinks'. */
+START_TEST(test_reverse_path)
+{
+	static const struct {
+		const char *text;
+		bool loose, marked;
+	} rows[] = {
+		{NET("", "'10.1.0.0/16'"), false, false},
+		{NET("", "'0.0.0.0/0'"), false, true},
+		{NET("", "'::/0', '10.1.0.0/16'"), false, false},
+		{NET("table = 77", "'0.0.0.0/0'"), true, false},
+		{NET("table = 77", "'10.1.0.0/16'"), true, false},
+		{NET("table = 77", "'fd01::/64'"), false, false},
+		{NET("table = 254", "'10.1.0.0/16'"), false, false},
+		{NET("table = 253", "'10.1.0.0/16'"), false, false},
+		{NET("table = 'off'", "'0.0.0.0/0'"), false, false},
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct agent_wanted *w = wanted_of(rows[i].text);
+		struct agent_state s;
+		struct err e = {0};
+
+		ck_assert_int_eq(desired_of(w, true, &s, &e), 0);
+		ck_assert_msg(s.tunnels[0].loose == rows[i].loose &&
+				      s.tunnels[0].marked == rows[i].marked,
+			      "row %zu", i);
+		agent_state_clear(&s);
+		agent_wanted_free(w);
+	}
+}
+END_TEST
+
 START_TEST(test_default_route_in_a_table_of_the_users)
 {
 	check_text(NET("table = 77", "'0.0.0.0/0'"), true,
@@ -656,9 +689,9 @@ static Suite *suite(void)
 {
 	return UNIT_SUITE("agent_desired", test_routes, test_on_link_prefix_has_no_route,
 			  test_metric, test_no_routes, test_default_route,
-			  test_default_route_in_a_table_of_the_users, test_two_default_routes,
-			  test_mtu, test_what_became_another_is_marked, test_forwarding,
-			  test_default_routes_clash, test_parts, test_guard,
+			  test_default_route_in_a_table_of_the_users, test_reverse_path,
+			  test_two_default_routes, test_mtu, test_what_became_another_is_marked,
+			  test_forwarding, test_default_routes_clash, test_parts, test_guard,
 			  test_guard_that_cannot_be, test_peers, test_out_of_memory);
 }
 

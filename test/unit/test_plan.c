@@ -511,6 +511,16 @@ START_TEST(own_changes_are_told_from_drift)
 			f.have->wg.peers[0].preshared_key = secret_copy(&psk);
 		expect_own(&f, 0, 1);
 	}
+	/* A link's check that is strict for the first time, and one that we had made loose. */
+	for (unsigned first = 0; first < 2; first++) {
+		both_alike(&f);
+		agent_state_add_strict(&f.o, "net/ipv4/conf/eth0/rp_filter", "2", first);
+		agent_state_add_strict(&f.o, "net/ipv4/conf/eth0/rp_filter", "2", first);
+		expect_own(&f, first, 1);
+	}
+	both_alike(&f);
+	agent_state_add_strict(&f.o, "net/ipv4/conf/eth0/rp_filter", "2", true);
+	expect_plan(&f, "sysctl net/ipv4/conf/eth0/rp_filter: 1 -> 2");
 	/* What is marked says nothing of the rest, nor of a link that is made anew. */
 	both_alike(&f);
 	f.want->mtu_new = f.want->policy[0].endpoint_new = true;

@@ -142,10 +142,13 @@ START_TEST(rp_filter)
 		{"1", "1", "2\n"}, {"1", "2", "2"},   {"2", "0", "0"}, {"2", "1", "1"},
 	};
 	struct sysctl_result res;
+	bool strict = false;
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		put("net/ipv4/conf/all/rp_filter", cases[i].all);
 		put("net/ipv4/conf/eth0.7/rp_filter", cases[i].own);
+		ck_assert_int_eq(sysctl_rp_filter_is_strict(root, "eth0.7", &strict, NULL), 0);
+		ck_assert_int_eq(strict, cases[i].want[1] != '\0');
 		ck_assert_int_eq(sysctl_ensure_rp_filter(root, "eth0.7", &res, NULL), 0);
 		ck_assert_str_eq(get("net/ipv4/conf/eth0.7/rp_filter"), cases[i].want);
 		ck_assert_int_eq(res.outcome, cases[i].want[1] ? SYSCTL_WRITTEN : SYSCTL_ALREADY);
@@ -153,6 +156,10 @@ START_TEST(rp_filter)
 	}
 	ck_assert_int_eq(sysctl_ensure_rp_filter(root, "../x", &res, NULL), -EINVAL);
 	ck_assert_int_eq(sysctl_ensure_rp_filter(root, "gone", &res, NULL), -ENOENT);
+	strict = true;
+	ck_assert_int_eq(sysctl_rp_filter_is_strict(root, "../x", &strict, NULL), -EINVAL);
+	ck_assert_int_eq(sysctl_rp_filter_is_strict(root, "gone", &strict, NULL), -ENOENT);
+	ck_assert(strict);
 }
 END_TEST
 
