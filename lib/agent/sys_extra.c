@@ -18,11 +18,13 @@
 #include "base/str.h"
 #include "log/log.h"
 #include "netlink/nft.h"
+#include "netlink/route.h"
 #include "netlink/sysctl.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <linux/netlink.h>
+#include <linux/rtnetlink.h>
 #include <stdio.h>
 
 static struct sys_setting *find_setting(struct agent_sys *s, const char *key)
@@ -67,6 +69,49 @@ static void refuse(struct agent_sys *s, const char *key, const char *why)
 	log_warn("kernel setting left as it is", LOG_STR("warning", why));
 }
 
+/* Whether the kernel takes router advertisements there only while it does not forward. */
+static bool ends_with_forwarding(struct agent_sys *s, unsigned ifindex, struct nl_link *ret)
+{
+	char key[SYSCTL_PATH_MAX];
+	int64_t accept = 0;
+
+	if (nl_link_get_index(s->route, ifindex, ret, NULL) < 0)
+		return false;
+	snprintf(key, sizeof(key), "net/ipv6/conf/%s/accept_ra", ret->name);
+	return sysctl_read(SYSCTL_ROOT, key, &accept, NULL) == 0 && accept == 1;
+}
+
+/* With forwarding on, an interface with accept_ra = 1 is a router's, and the kernel removes the
+ * default routes that it has learned there: a node may lose its way out. Whether that is meant only
+ * its administrator knows, so it is said, once, before it happens. */
+static void warn_of_forwarding(struct agent_sys *s)
+{
+	struct nl_route_filter learned = {.family = AF_INET6, .protocol = RTPROT_RA};
+	_cleanup_buf_ struct buf names = BUF_INIT(256), advice = BUF_INIT(1024);
+	_cleanup_free_ struct nl_route *routes = NULL;
+	unsigned last = 0;
+	size_t n = 0;
+
+	if (s->ra_warned || nl_route_dump(s->route, &learned, &routes, &n, NULL) < 0)
+		return;
+	for (size_t i = 0; i < n; i++) {
+		struct nl_link link;
+
+		if (routes[i].dst.len != 0 || routes[i].ifindex == last ||
+		    !ends_with_forwarding(s, routes[i].ifindex, &link))
+			continue;
+		last = routes[i].ifindex;
+		buf_addf(&advice, "%snet/ipv6/conf/%s/accept_ra=2", names.len ? " " : "sysctl -w ",
+			 link.name);
+		buf_addf(&names, "%s%s", names.len ? ", " : "", link.name);
+	}
+	if (!names.len)
+		return;
+	s->ra_warned = true;
+	log_warn("IPv6 forwarding ends default routes that are learned from router advertisements",
+		 LOG_STR("interfaces", buf_str(&names)), LOG_STR("keep_with", buf_str(&advice)));
+}
+
 int sys_observe_sysctls(struct agent_sys *s, const struct agent_state *desired,
 			struct agent_state *ret)
 {
@@ -81,6 +126,8 @@ int sys_observe_sysctls(struct agent_sys *s, const struct agent_state *desired,
 			if (sysctl_read(SYSCTL_ROOT, want->key, &now, NULL) < 0)
 				continue; /* the attempt to set it says why */
 			snprintf(value, sizeof(value), "%" PRId64, now);
+			if (str_eq(want->key, SYSCTL_IPV6_FORWARD) && now == 0)
+				warn_of_forwarding(s);
 		}
 		if (agent_state_add_sysctl(ret, want->key, value) < 0)
 			return -ENOMEM;

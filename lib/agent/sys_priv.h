@@ -52,6 +52,7 @@ struct agent_sys {
 	struct nl *nft; /* opened when it is first needed */
 	bool no_nft;    /* told to leave it alone */
 	bool nft_warned;
+	bool ra_warned;               /* of default routes that IPv6 forwarding costs */
 	struct sys_setting *settings; /* sysctls that were set, or could not be */
 	size_t n_settings, cap_settings;
 };
