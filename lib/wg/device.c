@@ -57,7 +57,8 @@ void wg_free(struct wg_device *d)
 			p = next;
 		}
 	}
-	wg_reclaim(d);
+	while (wg_reclaim(d))
+		;
 	for (unsigned i = 0; i < d->n_lanes; i++)
 		free(d->lanes[i]);
 	wg_index_clear(d);

@@ -11,8 +11,12 @@
  * there until it has heard from elsewhere.
  *
  * A lane posts an event by setting its bit; the first bit puts the peer on the device's stack,
- * the first peer on the stack wakes control. Control takes the whole stack at once. A peer that
- * was removed is freed when no lane can have it and it stands on neither stack.
+ * the first peer on the stack wakes control. Control takes the whole stack at once.
+ *
+ * A removed peer can still come to a lane by the ready stack: it stood there, or a lane that had
+ * it puts it there. So it is freed after a whole round of epoch.c in which it was not put there,
+ * and before and after which it stood on neither stack: whoever is inside at the end of that round
+ * entered after its begin, and had nowhere to take it from.
  */
 #include "wg/wg_priv.h"
 
@@ -101,7 +105,8 @@ static bool peer_free(struct wg_retired *r)
 {
 	struct wg_peer *p = list_entry(r, struct wg_peer, retired);
 
-	if (atomic_load(&p->events) || atomic_load(&p->on_ready))
+	if (atomic_load(&p->events) || atomic_load(&p->on_ready) ||
+	    atomic_exchange(&p->was_ready, false))
 		return false;
 	wg_peer_drop_staged(p); /* a lane may have staged one while it was removed */
 	free(p);
@@ -247,6 +252,8 @@ void wg_peer_ready(struct wg_peer *p, bool keepalive)
 
 	if (keepalive)
 		atomic_store(&p->keepalive, true);
+	/* Before it can be taken again: who sees it taken sees this, too. */
+	atomic_store(&p->was_ready, true);
 	if (atomic_exchange(&p->on_ready, true))
 		return;
 	top = atomic_load_explicit(&d->ready, memory_order_relaxed);

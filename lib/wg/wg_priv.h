@@ -324,7 +324,8 @@ struct wg_peer {
 
 	_Atomic uint32_t events; /* L: set of wg_event; not 0: on the device's event stack */
 	struct wg_peer *event_next;
-	_Atomic bool on_ready; /* L: on the ready stack, or in a lane's part of it */
+	_Atomic bool on_ready;  /* L: on the ready stack, or in a lane's part of it */
+	_Atomic bool was_ready; /* L: was put there since peer_free looked last */
 	struct wg_peer *ready_next;
 	_Atomic bool keepalive; /* L: one is to be sent */
 

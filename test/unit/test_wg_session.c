@@ -421,7 +421,75 @@ START_TEST(removed_while_inside)
 	ck_assert_uint_eq(w->dropped, 0);
 	wg_leave(w->lane);
 	wg_tick(w->d, w->now);
+	wg_tick(w->d, w->now);
 	ck_assert_uint_eq(w->dropped, 1);
+	ck_assert_ptr_null(w->d->retired);
+	world_free(w);
+}
+END_TEST
+
+/* Control removes the peer without a look at what lanes do. */
+static void remove_peer(void)
+{
+	struct wgdev_peer_change q = {.remove = true};
+	struct wgdev_change c = {.peers = &q, .n_peers = 1};
+
+	memcpy(q.public_key.b, p.pub, KEY_LEN);
+	ck_assert_int_eq(wg_apply(w->d, &c, w->now), 0);
+}
+
+/* A lane takes it from the ready stack: as long as it is inside the peer is there. */
+static void take_and_use(const struct wg_peer *peer)
+{
+	struct wg_packet *list;
+	struct wg_run run;
+
+	wg_enter(w->lane);
+	struct wg_peer *got = wg_tx_ready(w->lane, &list);
+	ck_assert_ptr_eq(got, peer);
+	for (unsigned i = 0; i < 5; i++)
+		wg_tick(w->d, w->now);
+	ck_assert_ptr_nonnull(w->d->retired);
+	ck_assert_int_eq(wg_tx_begin(w->lane, got, 1, w->now.mono, &run), -ENOKEY);
+	w->d->ops->drop(w, list);
+	wg_leave(w->lane);
+	for (unsigned i = 0; i < 3; i++)
+		wg_tick(w->d, w->now);
+	ck_assert_ptr_null(w->d->retired);
+}
+
+/* It was ready before it was removed, and a lane that enters afterwards takes it. */
+START_TEST(removed_while_ready)
+{
+	set_up();
+	struct wg_lane *other = wg_lane_new(w->d);
+	wg_enter(other);
+	struct wg_peer *peer = wg_route(other, packet, len);
+	wg_peer_ready(peer, true);
+	remove_peer();
+	wg_tx_stage(other, peer, calloc(1, sizeof(struct wg_packet)), w->now.mono);
+	wg_leave(other);
+	take_and_use(peer);
+	world_free(w);
+}
+END_TEST
+
+/* It is taken, put there again, and taken by the next: whenever control looks it is nowhere. */
+START_TEST(removed_and_ready_again)
+{
+	struct wg_packet *list;
+
+	set_up();
+	struct wg_lane *other = wg_lane_new(w->d);
+	struct wg_peer *peer = world_find(w, p.pub);
+	wg_peer_ready(peer, true);
+	remove_peer();
+	wg_enter(other);
+	ck_assert_ptr_null(wg_tx_ready(other, &list)); /* control has taken the keepalive */
+	wg_tick(w->d, w->now);
+	wg_peer_ready(peer, true);
+	wg_leave(other);
+	take_and_use(peer);
 	world_free(w);
 }
 END_TEST
@@ -561,7 +629,7 @@ static Suite *suite(void)
 {
 	Suite *s = UNIT_SUITE("wg_session", slots, message_limits, allowed_source, inner_packets,
 			      ecn, roaming, sticky_source, source_follows_route, read_back,
-			      removed_while_inside);
+			      removed_while_inside, removed_while_ready, removed_and_ready_again);
 	TCase *day = tcase_create("a_day_on_a_bad_link");
 
 	tcase_set_timeout(day, 120);
