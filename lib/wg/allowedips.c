@@ -209,6 +209,20 @@ static void remove_route(struct wg_device *d, struct wg_route *r)
 		splice(d, above);
 }
 
+void wg_route_remove(struct wg_device *d, const struct wg_peer *p, const struct ip_prefix *prefix)
+{
+	struct ip_prefix m = ip_prefix_mask(*prefix);
+	bool v6 = m.addr.family == AF_INET6;
+	struct addr a = load(m.addr.b, v6);
+	struct wg_route *r = get(v6 ? &d->routes.v6 : &d->routes.v4);
+
+	while (r && r->len < m.len && common(of(r), a) >= r->len)
+		r = get(&r->child[bit(a, r->len)]);
+	if (r && r->len == m.len && common(of(r), a) >= m.len &&
+	    atomic_load_explicit(&r->peer, memory_order_relaxed) == p)
+		remove_route(d, r);
+}
+
 void wg_route_remove_peer(struct wg_device *d, struct wg_peer *p)
 {
 	list_for_each_safe (r, &p->routes, struct wg_route, of_peer)

@@ -77,6 +77,8 @@ static int set_allowed(struct wg_peer *p, const struct wgdev_peer_change *c)
 {
 	if (c->replace_allowed)
 		wg_route_remove_peer(p->d, p);
+	for (size_t i = 0; i < c->n_removed; i++)
+		wg_route_remove(p->d, p, &c->removed[i]);
 	for (size_t i = 0; i < c->n_allowed; i++)
 		if (wg_route_add(p->d, p, &c->allowed[i]) < 0)
 			return -ENOMEM;

@@ -181,6 +181,8 @@ struct wg_routes {
 };
 
 int wg_route_add(struct wg_device *d, struct wg_peer *p, const struct ip_prefix *prefix);
+/* That prefix and no other, if it is this peer's. */
+void wg_route_remove(struct wg_device *d, const struct wg_peer *p, const struct ip_prefix *prefix);
 void wg_route_remove_peer(struct wg_device *d, struct wg_peer *p);
 struct ip_prefix wg_route_prefix(const struct wg_route *r);
 /* L: by an address in network order. */

@@ -59,12 +59,13 @@ static void naive_add(struct wg_peer *p, struct ip_prefix prefix)
 		n_rules++;
 }
 
-static void naive_remove(const struct wg_peer *p)
+/* Of one prefix, or of all for NULL. */
+static void naive_remove(const struct wg_peer *p, const struct ip_prefix *only)
 {
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < n_rules; i++)
-		if (rules[i].peer != p)
+		if (rules[i].peer != p || (only && ip_prefix_cmp(&rules[i].prefix, only) != 0))
 			rules[n++] = rules[i];
 	n_rules = n;
 }
@@ -78,7 +79,11 @@ static void record(struct wg_device *d, struct wg_peer *const *peers, const uint
 	pre.len = (uint8_t)(in[1] % (ip_bits(pre.addr.family) + 1));
 	if (in[0] >> 2 == 0) {
 		wg_route_remove_peer(d, p);
-		naive_remove(p);
+		naive_remove(p, NULL);
+	} else if (in[0] >> 2 == 1) {
+		pre = ip_prefix_mask(pre);
+		wg_route_remove(d, p, &pre);
+		naive_remove(p, &pre);
 	} else if (n_rules < RULES && in[0] >> 2 < 32) {
 		assert(wg_route_add(d, p, &pre) == 0);
 		naive_add(p, pre);

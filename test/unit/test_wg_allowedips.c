@@ -30,6 +30,14 @@ static void set_up(void)
 	n_rules = 0;
 }
 
+static void take(unsigned peer, const char *text)
+{
+	struct ip_prefix p;
+
+	ck_assert_int_eq(ip_prefix_parse(text, strlen(text), &p), 0);
+	wg_route_remove(w->d, peers[peer], &p);
+}
+
 static struct ip_addr addr(const char *text)
 {
 	struct ip_addr a;
@@ -99,6 +107,79 @@ START_TEST(longest_match)
 }
 END_TEST
 
+/* One prefix goes: exactly that, and only from whose it is. */
+START_TEST(one_prefix)
+{
+	set_up();
+	take(0, "10.0.0.0/8"); /* of none at all */
+	add(0, "0.0.0.0/0");
+	add(1, "10.0.0.0/8");
+	add(2, "10.64.0.0/10");
+	add(3, "10.192.0.0/10");
+	add(4, "fd00::/8");
+	add(5, "fd00::1/128");
+	take(2, "10.0.0.0/8"); /* another's */
+	take(1, "10.0.0.0/9"); /* longer, shorter, beside it, and where the other family has one */
+	take(1, "10.0.0.0/7");
+	take(1, "11.0.0.0/8");
+	take(1, "fd00::/8");
+	take(4, "0.0.0.0/0");
+	take(4, "fd00::1/128");
+	take(4, "fc00::/8");
+	ck_assert_int_eq(who("10.0.0.1"), 1);
+	ck_assert_int_eq(who("fd00::1"), 5);
+	ck_assert_int_eq(who("fd00::2"), 4);
+	take(1, "10.1.2.3/8"); /* host bits do not count */
+	ck_assert_int_eq(who("10.0.0.1"), 0);
+	ck_assert_int_eq(who("10.64.0.1"), 2);
+	ck_assert_int_eq(who("10.192.0.1"), 3);
+	take(0, "10.0.0.0/8"); /* a mere branch may be in its place */
+	take(2, "10.64.0.0/10");
+	take(4, "fd00::/8");
+	ck_assert_int_eq(who("10.64.0.1"), 0);
+	ck_assert_int_eq(who("fd00::2"), -1);
+	ck_assert_int_eq(who("fd00::1"), 5);
+	take(0, "0.0.0.0/0");
+	take(3, "10.192.0.0/10");
+	take(5, "fd00::1/128");
+	ck_assert_ptr_null(atomic_load(&w->d->routes.v4));
+	ck_assert_ptr_null(atomic_load(&w->d->routes.v6));
+	world_free(w);
+}
+END_TEST
+
+/* As a change says it: taken before what is added, and after all were replaced. */
+START_TEST(removed_by_change)
+{
+	struct ip_prefix eight = {{AF_INET, {10}}, 8}, nine = {{AF_INET, {10}}, 9},
+			 other = {{AF_INET, {11}}, 8}, list[2];
+	struct wgdev_peer_change c = {.public_key = {{100}}, .removed = &eight, .n_removed = 1};
+	struct wgdev_change change = {.peers = &c, .n_peers = 1};
+
+	set_up();
+	add(0, "10.0.0.0/8");
+	add(0, "12.0.0.0/8");
+	c.allowed = &nine;
+	c.n_allowed = 1;
+	c.public_key = *wg_peer_key(peers[0]);
+	ck_assert_int_eq(wg_apply(w->d, &change, w->now), 0);
+	ck_assert_int_eq(who("10.0.0.1"), 0);
+	ck_assert_int_eq(who("10.128.0.1"), -1);
+	ck_assert_int_eq(who("12.0.0.1"), 0);
+	/* Removed and added again: the last line wins, so it is there. */
+	list[0] = eight;
+	list[1] = other;
+	c.replace_allowed = true;
+	c.allowed = list;
+	c.n_allowed = 2;
+	ck_assert_int_eq(wg_apply(w->d, &change, w->now), 0);
+	ck_assert_int_eq(who("10.128.0.1"), 0);
+	ck_assert_int_eq(who("11.0.0.1"), 0);
+	ck_assert_int_eq(who("12.0.0.1"), -1);
+	world_free(w);
+}
+END_TEST
+
 static struct wg_peer *naive(const struct ip_addr *a)
 {
 	struct wg_peer *best = NULL;
@@ -126,12 +207,13 @@ static void naive_add(struct wg_peer *p, struct ip_prefix prefix)
 	rules[n_rules++].peer = p;
 }
 
-static void naive_remove(const struct wg_peer *p)
+/* Of one prefix, or of all for NULL. */
+static void naive_remove(const struct wg_peer *p, const struct ip_prefix *only)
 {
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < n_rules; i++)
-		if (rules[i].peer != p)
+		if (rules[i].peer != p || (only && ip_prefix_cmp(&rules[i].prefix, only) != 0))
 			rules[n++] = rules[i];
 	n_rules = n;
 }
@@ -169,7 +251,12 @@ START_TEST(against_naive)
 
 		if (random() % 40 == 0) {
 			wg_route_remove_peer(w->d, p);
-			naive_remove(p);
+			naive_remove(p, NULL);
+		} else if (n_rules && random() % 4 == 0) {
+			struct ip_prefix pre = rules[(unsigned)random() % n_rules].prefix;
+
+			wg_route_remove(w->d, p, &pre);
+			naive_remove(p, &pre);
 		} else if (n_rules < RULES) {
 			struct ip_prefix pre = {a, (uint8_t)(random() % (ip_bits(a.family) + 1))};
 
@@ -232,7 +319,8 @@ END_TEST
 
 static Suite *suite(void)
 {
-	return UNIT_SUITE("wg_allowedips", longest_match, against_naive, hundred_thousand);
+	return UNIT_SUITE("wg_allowedips", longest_match, one_prefix, removed_by_change,
+			  against_naive, hundred_thousand);
 }
 
 UNIT_MAIN(suite)
