@@ -1,6 +1,11 @@
 /*
  * Configuration: a change is applied field by field and peer by peer, so that what it does not
  * name stays as it is: an unchanged peer keeps its session.
+ *
+ * The kernel and wireguard-go empty the list for replace_peers, so a peer that is named again is
+ * what the change says of it and nothing else: no preshared key, keepalive, endpoint or allowed
+ * IP of before. So it is here, where a peer is named first in such a change. But its session
+ * is nobody's configuration: it stays unless the preshared key, which it was made with, is another.
  */
 #include "wg/wg_priv.h"
 
@@ -73,6 +78,13 @@ static int set_preshared(struct wg_peer *p, const struct key *k)
 	return 0;
 }
 
+static bool has_preshared(const struct wg_peer *p, const struct key *k)
+{
+	if (!k || key_is_zero(k))
+		return !p->preshared;
+	return p->preshared && key_eq(p->preshared, k);
+}
+
 static int set_allowed(struct wg_peer *p, const struct wgdev_peer_change *c)
 {
 	if (c->replace_allowed)
@@ -97,26 +109,10 @@ static void set_persistent(struct wg_peer *p, uint16_t seconds, struct wg_time n
 		wg_handshake_keepalive(p, now);
 }
 
-static int apply_peer(struct wg_device *d, const struct wgdev_peer_change *c, struct wg_time now)
+static int change_peer(struct wg_peer *p, const struct wgdev_peer_change *c, struct wg_time now)
 {
-	struct wg_peer *p = wg_peer_find(d, &c->public_key);
 	int r = 0;
 
-	if (c->remove) {
-		if (p)
-			wg_peer_remove(p);
-		return 0;
-	}
-	if (!p) {
-		if (c->update_only || (d->has_key && key_eq(&c->public_key, &d->public_key)))
-			return 0;
-		if (d->n_peers >= WG_PEERS_MAX)
-			return -E2BIG;
-		p = wg_peer_add(d, &c->public_key);
-		if (!p)
-			return -ENOMEM;
-	}
-	p->named = true;
 	if (c->set_preshared)
 		r = set_preshared(p, c->preshared_key);
 	if (c->set_endpoint) {
@@ -131,6 +127,54 @@ static int apply_peer(struct wg_device *d, const struct wgdev_peer_change *c, st
 	return r;
 }
 
+/* It is all that the change says of it, and nothing that it was. */
+static int begin_anew(struct wg_peer *p, const struct wgdev_peer_change *c, struct wg_time now)
+{
+	struct wgdev_peer_change all = *c;
+
+	all.replace_allowed = all.set_preshared = all.set_endpoint = all.set_keepalive = true;
+	if (!c->set_preshared)
+		all.preshared_key = NULL;
+	if (!c->set_endpoint)
+		all.endpoint = (struct ip_endpoint){0};
+	if (!c->set_keepalive)
+		all.keepalive = 0;
+	if (!has_preshared(p, all.preshared_key)) {
+		wg_peer_reset(p);
+		p->persistent = 0;
+	}
+	return change_peer(p, &all, now);
+}
+
+static int apply_peer(struct wg_device *d, const struct wgdev_peer_change *c, bool replace,
+		      struct wg_time now)
+{
+	struct wg_peer *p = wg_peer_find(d, &c->public_key);
+
+	if (c->remove) {
+		if (p)
+			wg_peer_remove(p);
+		return 0;
+	}
+	if (p && replace && !p->named) {
+		if (c->update_only) /* of what the list is emptied of */
+			return 0;
+		p->named = true;
+		return begin_anew(p, c, now);
+	}
+	if (!p) {
+		if (c->update_only || (d->has_key && key_eq(&c->public_key, &d->public_key)))
+			return 0;
+		if (d->n_peers >= WG_PEERS_MAX)
+			return -E2BIG;
+		p = wg_peer_add(d, &c->public_key);
+		if (!p)
+			return -ENOMEM;
+		p->named = true;
+	}
+	return change_peer(p, c, now);
+}
+
 int wg_apply(struct wg_device *d, const struct wgdev_change *c, struct wg_time now)
 {
 	int r = 0;
@@ -141,7 +185,7 @@ int wg_apply(struct wg_device *d, const struct wgdev_change *c, struct wg_time n
 		list_for_each (p, &d->peers, struct wg_peer, all)
 			p->named = false;
 	for (size_t i = 0; r == 0 && i < c->n_peers; i++)
-		r = apply_peer(d, &c->peers[i], now);
+		r = apply_peer(d, &c->peers[i], c->replace_peers, now);
 	if (c->replace_peers && r == 0)
 		list_for_each_safe (p, &d->peers, struct wg_peer, all)
 			if (!p->named)

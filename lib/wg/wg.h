@@ -120,7 +120,9 @@ void wg_set_up(struct wg_device *d, bool up, struct wg_time now);
 /* Key and peers of a change (listen_port and fwmark are the caller's). The change is taken as
  * valid; prefixes are masked here; a prefix that another peer has moves. A peer whose key is the
  * device's own is passed over, and removed when the device's key becomes its. A new private key
- * expires all sessions. 0, or -ENOMEM with the change done in part, -E2BIG at 2^20 peers. */
+ * expires all sessions. With replace_peers a peer that is there and named keeps nothing that the
+ * change does not say, but its session and counters; with another preshared key not these sessions
+ * either. 0, or -ENOMEM with the change done in part, -E2BIG at 2^20 peers. */
 int wg_apply(struct wg_device *d, const struct wgdev_change *c, struct wg_time now);
 
 /* Fills keys and peers of *ret (initialised), sorted; secrets are copied to slots of its own.

@@ -399,6 +399,88 @@ START_TEST(read_back)
 }
 END_TEST
 
+static unsigned n_allowed(void)
+{
+	unsigned n = 0;
+
+	list_for_each (r, &world_find(w, p.pub)->routes, struct wg_route, of_peer)
+		n++;
+	return n;
+}
+
+/* A peer in a list that is new is what the list says; its session is not the list's. */
+START_TEST(replaced)
+{
+	static const struct key psk = {{4, 4}};
+	struct ip_prefix two = {{AF_INET, {10, 0, 0, 2}}, 32};
+	struct wgdev_peer_change q[2] = {{.allowed = &two, .n_allowed = 1}};
+	struct wgdev_change c = {.peers = q, .n_peers = 1, .replace_peers = true};
+
+	set_up();
+	memcpy(q[0].public_key.b, p.pub, KEY_LEN);
+	world_peer(w, p.pub, "keepalive 21");
+	world_answer(w, &p, A);
+	in_from(&p, "10.0.0.2", A);
+	struct wg_peer *peer = world_find(w, p.pub);
+	ck_assert_int_eq(wg_apply(w->d, &c, w->now), 0);
+	ck_assert_ptr_eq(world_find(w, p.pub), peer);
+	ck_assert_uint_eq(n_allowed(), 1);
+	ck_assert_uint_eq(peer->persistent, 0);
+	ck_assert_int_eq(peer->due[WG_T_PERSIST], WG_OFF);
+	ck_assert_int_eq(world_send(w, packet, len), -EDESTADDRREQ);
+	/* The session is there: what it brings tells where the peer is. */
+	in_from(&p, "10.0.0.2", B);
+	ck_assert_int_eq(w->verdict, WG_RX_DATA);
+	ck_assert_int_eq(world_send(w, packet, len), 0);
+	in_from(&p, "10.7.0.1", B);
+	ck_assert_int_eq(w->verdict, WG_RX_SPOOFED);
+	/* Another preshared key: nothing of that session is left, but the stamps are. */
+	q[0].set_preshared = true;
+	q[0].preshared_key = &psk;
+	q[0].set_endpoint = true;
+	q[0].endpoint = world_endpoint(A).remote;
+	q[0].set_keepalive = true;
+	q[0].keepalive = 25;
+	w->n_out = 0;
+	ck_assert_int_eq(wg_apply(w->d, &c, w->now), 0);
+	in_from(&p, "10.0.0.2", A);
+	ck_assert_int_eq(w->verdict, WG_RX_UNKNOWN);
+	ck_assert_uint_eq(w->n_out, 1);
+	ck_assert_uint_eq(w->out[0].len, 148);
+	wgpeer_initiation(&p, (uint64_t)(w->now.wall.ns / SEC), 0, msg);
+	world_receive(w, msg, 148, A);
+	ck_assert_int_eq(w->outcome, WG_HS_REPLAYED);
+	/* The same one again keeps the next session, and the keepalive that was set. */
+	memcpy(p.psk, psk.b, KEY_LEN);
+	world_advance(w, SEC);
+	world_answer(w, &p, A);
+	in_from(&p, "10.0.0.2", A);
+	ck_assert_int_eq(wg_apply(w->d, &c, w->now), 0);
+	in_from(&p, "10.0.0.2", A);
+	ck_assert_int_eq(w->verdict, WG_RX_DATA);
+	ck_assert_int_ne(peer->due[WG_T_PERSIST], WG_OFF);
+	ck_assert_int_eq(world_send(w, packet, len), 0);
+	/* Cleared by not being said. */
+	q[0].set_preshared = false;
+	ck_assert_int_eq(wg_apply(w->d, &c, w->now), 0);
+	ck_assert_ptr_null(peer->preshared);
+	in_from(&p, "10.0.0.2", A);
+	ck_assert_int_eq(w->verdict, WG_RX_UNKNOWN);
+	/* Named twice: the second time is about what the first has made. */
+	q[1] = (struct wgdev_peer_change){.public_key = q[0].public_key, .update_only = true};
+	c.n_peers = 2;
+	ck_assert_int_eq(wg_apply(w->d, &c, w->now), 0);
+	ck_assert_uint_eq(n_allowed(), 1);
+	ck_assert_uint_eq(peer->persistent, 25);
+	/* To update what the list is emptied of makes nothing. */
+	c.peers = &q[1];
+	c.n_peers = 1;
+	ck_assert_int_eq(wg_apply(w->d, &c, w->now), 0);
+	ck_assert_ptr_null(world_find(w, p.pub));
+	world_free(w);
+}
+END_TEST
+
 /* A lane inside keeps what it was given, whatever control removes meanwhile. */
 START_TEST(removed_while_inside)
 {
@@ -627,9 +709,10 @@ END_TEST
 
 static Suite *suite(void)
 {
-	Suite *s = UNIT_SUITE("wg_session", slots, message_limits, allowed_source, inner_packets,
-			      ecn, roaming, sticky_source, source_follows_route, read_back,
-			      removed_while_inside, removed_while_ready, removed_and_ready_again);
+	Suite *s =
+		UNIT_SUITE("wg_session", slots, message_limits, allowed_source, inner_packets, ecn,
+			   roaming, sticky_source, source_follows_route, read_back, replaced,
+			   removed_while_inside, removed_while_ready, removed_and_ready_again);
 	TCase *day = tcase_create("a_day_on_a_bad_link");
 
 	tcase_set_timeout(day, 120);
