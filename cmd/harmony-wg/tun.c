@@ -28,6 +28,17 @@
 #define TUN_F_USO6 0x40
 #endif
 
+/* Not if_nametoindex(3), which opens a socket: a running device may not. */
+unsigned tun_index_of(const struct tun *t, const char *name)
+{
+	struct ifreq r = {0};
+
+	if (str_copy(r.ifr_name, sizeof(r.ifr_name), name) < 0 ||
+	    ioctl(t->query_fd, SIOCGIFINDEX, &r) < 0)
+		return 0;
+	return (unsigned)r.ifr_ifindex;
+}
+
 static int query(const struct tun *t, unsigned long what, struct ifreq *r)
 {
 	memset(r, 0, sizeof(*r));

@@ -31,6 +31,9 @@ int tun_open(struct tun *ret, const char *name, int fd, unsigned queues, bool of
 	     struct err *e);
 void tun_close(struct tun *t);
 
+/* Of an interface in the network namespace where the device was started; 0: there is none. */
+unsigned tun_index_of(const struct tun *t, const char *name);
+
 /* MTU and whether the interface is up, now. -ENODEV when it is gone. */
 int tun_query(struct tun *t, uint32_t *ret_mtu, bool *ret_up);
 

@@ -50,6 +50,7 @@ struct client {
 
 struct uapi_server {
 	struct control *control;
+	struct uapi_names names; /* of interfaces, in endpoints */
 	int fd;
 	uint64_t clock;
 	struct client clients[CLIENTS];
@@ -159,6 +160,11 @@ static void drop(struct client *k)
 	*k = (struct client){.fd = -1};
 }
 
+static unsigned ifindex(void *tun, const char *name)
+{
+	return tun_index_of(tun, name);
+}
+
 struct uapi_server *uapi_server_new(struct control *c, int fd)
 {
 	struct uapi_server *s = calloc(1, sizeof(*s));
@@ -166,6 +172,7 @@ struct uapi_server *uapi_server_new(struct control *c, int fd)
 	if (!s)
 		return NULL;
 	s->control = c;
+	s->names = (struct uapi_names){ifindex, c->path->tun};
 	s->fd = fd;
 	for (unsigned i = 0; i < CLIENTS; i++)
 		s->clients[i].fd = -1;
@@ -207,7 +214,7 @@ void uapi_server_accept(struct uapi_server *s)
 	k->fd = fd;
 	k->used = ++s->clock;
 	k->out = BUF_INIT(OUT_MAX);
-	uapi_request_init(&k->request);
+	uapi_request_init(&k->request, &s->names);
 	wgdev_init(&k->dev);
 	if (buf_reserve(&k->out, OUT_MAX - 1) < 0 ||
 	    control_watch(s->control, fd, CONTROL_CLIENT + (uint32_t)(k - s->clients), EPOLLIN) < 0)

@@ -19,6 +19,13 @@
 #define UAPI_STATS "stats=1\n\n"
 #define CHUNK      ((size_t)32 * 1024)
 
+static unsigned ifindex(void *user, const char *name)
+{
+	return if_nametoindex(name);
+}
+
+static const struct uapi_names names = {ifindex, NULL};
+
 struct exchange {
 	int fd;
 	const char *out; /* what is left to write */
@@ -164,7 +171,7 @@ int uapi_client_get(const char *path, struct uapi_timeout t, struct wgdev *ret,
 	};
 	struct uapi_server who = {0};
 
-	uapi_reply_init(&reply);
+	uapi_reply_init(&reply, &names);
 	int r = run(&x, path, e);
 	if (r == 0) {
 		who.boringtun = reply.own_public_key;
@@ -190,7 +197,7 @@ int uapi_client_set(const char *path, struct uapi_timeout t, const struct wgdev_
 	struct uapi_reply reply;
 	struct wgdev none;
 
-	uapi_reply_init(&reply);
+	uapi_reply_init(&reply, &names);
 	wgdev_init(&none);
 	int r = uapi_format_set(c, &request);
 	if (r < 0) {

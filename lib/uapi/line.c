@@ -135,7 +135,8 @@ int uapi_value_prefix(const char *s, size_t len, struct ip_prefix *ret)
 	return 0;
 }
 
-int uapi_value_endpoint(const struct uapi_pair *v, struct ip_endpoint *ret)
+int uapi_value_endpoint(const struct uapi_pair *v, const struct uapi_names *names,
+			struct ip_endpoint *ret)
 {
 	if (ip_endpoint_parse(v->value, v->len, ret) == 0)
 		return 0;
@@ -148,9 +149,9 @@ int uapi_value_endpoint(const struct uapi_pair *v, struct ip_endpoint *ret)
 		return -EINVAL;
 	memcpy(name, percent + 1, (size_t)(close - percent - 1));
 	name[close - percent - 1] = '\0';
-	if (!str_is_ifname(name))
+	if (!names || !str_is_ifname(name))
 		return -EINVAL;
-	unsigned index = if_nametoindex(name);
+	unsigned index = names->ifindex(names->user, name);
 	if (index == 0)
 		return -EINVAL;
 	int n = snprintf(numeric, sizeof(numeric), "%.*s%%%u%s", (int)(percent - v->value),

@@ -20,16 +20,17 @@
 
 #define HANDSHAKE_SEC_MAX ((uint64_t)(INT64_MAX / NS_PER_SEC - 1))
 
-void uapi_reply_init(struct uapi_reply *r)
+void uapi_reply_init(struct uapi_reply *r, const struct uapi_names *names)
 {
 	memset(r, 0, sizeof(*r));
+	r->names = names;
 }
 
 void uapi_reply_clear(struct uapi_reply *r)
 {
 	wgdev_clear(&r->dev);
 	uapi_line_wipe(&r->line);
-	uapi_reply_init(r);
+	uapi_reply_init(r, r->names);
 }
 
 static int device_line(struct uapi_reply *r, const struct uapi_pair *v)
@@ -105,7 +106,7 @@ static int peer_line(struct uapi_reply *r, struct wgdev_peer *p, const struct ua
 
 	switch (v->key) {
 	case UAPI_PRESHARED_KEY: return uapi_value_secret(v, &p->preshared_key);
-	case UAPI_ENDPOINT: return uapi_value_endpoint(v, &p->endpoint);
+	case UAPI_ENDPOINT: return uapi_value_endpoint(v, r->names, &p->endpoint);
 	case UAPI_ALLOWED_IP: return allowed_line(r, p, v);
 	case UAPI_HANDSHAKE_SEC:
 	case UAPI_HANDSHAKE_NSEC: return handshake_line(p, v);

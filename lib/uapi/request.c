@@ -30,9 +30,10 @@ struct uapi_request_peer {
 	size_t allowed, removed;   /* where this peer's begin */
 };
 
-void uapi_request_init(struct uapi_request *q)
+void uapi_request_init(struct uapi_request *q, const struct uapi_names *names)
 {
 	memset(q, 0, sizeof(*q));
+	q->names = names;
 }
 
 static void drop_change(struct uapi_request *q)
@@ -59,7 +60,7 @@ void uapi_request_clear(struct uapi_request *q)
 {
 	drop_change(q);
 	uapi_line_wipe(&q->line);
-	uapi_request_init(q);
+	uapi_request_init(q, q->names);
 }
 
 static int true_line(const struct uapi_pair *v, bool *ret)
@@ -170,7 +171,9 @@ static int peer_line(struct uapi_request *q, const struct uapi_pair *v)
 		r = uapi_value_secret(v, &x->preshared_key);
 		p->preshared_key = x->preshared_key;
 		return r;
-	case UAPI_ENDPOINT: p->set_endpoint = true; return uapi_value_endpoint(v, &p->endpoint);
+	case UAPI_ENDPOINT:
+		p->set_endpoint = true;
+		return uapi_value_endpoint(v, q->names, &p->endpoint);
 	case UAPI_KEEPALIVE:
 		p->set_keepalive = true;
 		r = uapi_value_u64(v, UINT16_MAX, &n);

@@ -35,6 +35,14 @@ struct uapi_line {
 	unsigned number; /* of the line in `text`, from 1 */
 };
 
+/* What an endpoint's interface, "[fe80::1%eth0]:51820" as wg(8) writes it, is here and now: its
+ * index, or 0 where there is none of that name. Parsers do not ask the system themselves. Where
+ * one is given NULL such an endpoint is a bad value. */
+struct uapi_names {
+	unsigned (*ifindex)(void *user, const char *name);
+	void *user;
+};
+
 /* ---- the asking end ---- */
 
 #define UAPI_GET "get=1\n\n"
@@ -43,8 +51,9 @@ struct uapi_line {
  * with buf_wipe. -EINVAL for a change that the format cannot say (an endpoint set to none). */
 int uapi_format_set(const struct wgdev_change *c, struct buf *b);
 
-/* A reply being parsed. Zeroed by uapi_reply_init; ended by uapi_reply_clear. */
+/* A reply being parsed. Begun by uapi_reply_init; ended by uapi_reply_clear. */
 struct uapi_reply {
+	const struct uapi_names *names; /* borrowed, or NULL */
 	struct uapi_line line;
 	struct wgdev dev;
 	size_t n_allowed;
@@ -53,7 +62,7 @@ struct uapi_reply {
 	int device_errno; /* zero or negative, whatever sign the device wrote */
 };
 
-void uapi_reply_init(struct uapi_reply *r);
+void uapi_reply_init(struct uapi_reply *r, const struct uapi_names *names);
 void uapi_reply_clear(struct uapi_reply *r);
 
 /* 1 at the reply's end (what follows it is left alone), 0 when it wants more, -EPROTO for what is
@@ -84,6 +93,7 @@ struct uapi_request {
 	bool close;
 
 	/* For lib/uapi/request.c alone: */
+	const struct uapi_names *names; /* borrowed, or NULL */
 	struct uapi_line line;
 	int state;
 	struct key *private_key;
@@ -96,7 +106,7 @@ struct uapi_request {
 	size_t cap_cuts;
 };
 
-void uapi_request_init(struct uapi_request *q);
+void uapi_request_init(struct uapi_request *q, const struct uapi_names *names);
 /* Wipes and frees; *q is as after init and takes the next request. */
 void uapi_request_clear(struct uapi_request *q);
 

@@ -48,7 +48,8 @@ int uapi_value_key(const struct uapi_pair *v, struct key *ret);
 /* Into a new slot that replaces *slot; NULL for the key of zeros, which stands for none. */
 int uapi_value_secret(const struct uapi_pair *v, struct key **slot);
 int uapi_value_prefix(const char *s, size_t len, struct ip_prefix *ret); /* "ADDR/LEN", masked */
-/* As ip_endpoint_parse; a scope may also be an interface's name, as wg(8) writes it. */
-int uapi_value_endpoint(const struct uapi_pair *v, struct ip_endpoint *ret);
+/* As ip_endpoint_parse; a scope may also be an interface's name. */
+int uapi_value_endpoint(const struct uapi_pair *v, const struct uapi_names *names,
+			struct ip_endpoint *ret);
 
 #endif

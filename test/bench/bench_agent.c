@@ -134,7 +134,7 @@ static int dump(unsigned n, unsigned rounds)
 		struct mono start = mono_now();
 		struct uapi_reply reply;
 
-		uapi_reply_init(&reply);
+		uapi_reply_init(&reply, NULL);
 		for (size_t at = 0; r >= 0 && at < text.len; at += chunk)
 			r = uapi_reply_feed(&reply, text.data + at,
 					    text.len - at < chunk ? text.len - at : chunk, NULL);

@@ -14,7 +14,7 @@ static int parse(const char *text, size_t len, size_t step, struct wgdev *ret)
 	struct err e = {0};
 	int done = 0;
 
-	uapi_reply_init(&r);
+	uapi_reply_init(&r, NULL);
 	for (size_t at = 0; at < len && done == 0; at += step)
 		done = uapi_reply_feed(&r, text + at, len - at < step ? len - at : step, &e);
 	if (done == 1)

@@ -34,7 +34,7 @@ static void again(const struct uapi_request *q)
 
 	if (uapi_format_set(&q->change, &x) < 0)
 		abort();
-	uapi_request_init(&q2);
+	uapi_request_init(&q2, NULL);
 	if (parse(&q2, x.data, x.len, x.len) != x.len || q2.err.code != 0)
 		abort();
 	if (uapi_format_set(&q2.change, &y) < 0 || strcmp(buf_str(&x), buf_str(&y)) != 0)
@@ -52,8 +52,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		struct uapi_request whole, pieces;
 		size_t n;
 
-		uapi_request_init(&whole);
-		uapi_request_init(&pieces);
+		uapi_request_init(&whole, NULL);
+		uapi_request_init(&pieces, NULL);
 		n = parse(&whole, text + at, size - at, size);
 		if (parse(&pieces, text + at, size - at, 5) != n ||
 		    pieces.err.code != whole.err.code || pieces.is_set != whole.is_set)

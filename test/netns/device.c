@@ -81,7 +81,7 @@ static int do_set(struct device *d)
 	size_t n, used;
 	int done = 0;
 
-	uapi_request_init(&q);
+	uapi_request_init(&q, NULL);
 	while (!done && (n = fread(data, 1, sizeof(data), stdin)) > 0)
 		done = uapi_request_feed(&q, data, n, &used);
 	int r = !done ? -EPROTO : q.err.code < 0 ? q.err.code : device_set(d, &q.change, &e);

@@ -160,13 +160,21 @@ static void whole_reply(const struct wgdev *d, struct buf *b)
 	ck_assert_int_eq(r, 0);
 }
 
+/* The machine of these tests has one interface, number 7. */
+static unsigned ifindex(void *user, const char *name)
+{
+	ck_assert_ptr_eq(user, "machine");
+	return strcmp(name, "eth0") == 0 ? 7 : 0;
+}
+static const struct uapi_names names = {ifindex, "machine"};
+
 /* Feeds the text in pieces of `step` bytes, or of random sizes for 0. */
 static int feed_reply(const char *text, size_t len, size_t step, struct wgdev *ret, struct err *e)
 {
 	struct uapi_reply r;
 	int done = 0;
 
-	uapi_reply_init(&r);
+	uapi_reply_init(&r, &names);
 	for (size_t at = 0, n; at < len && done == 0; at += n) {
 		n = step ? step : 1 + rnd(500);
 		if (n > len - at)
@@ -283,7 +291,7 @@ START_TEST(reply_split_at_every_byte)
 	for (size_t cut = 1; cut < b.len; cut++) {
 		struct uapi_reply r;
 
-		uapi_reply_init(&r);
+		uapi_reply_init(&r, NULL);
 		ck_assert_int_eq(uapi_reply_feed(&r, b.data, cut, NULL), 0);
 		ck_assert_int_eq(uapi_reply_feed(&r, b.data + cut, b.len - cut, NULL), 1);
 		ck_assert_int_eq(uapi_reply_finish(&r, now, &got, NULL), 0);
@@ -406,7 +414,7 @@ START_TEST(reply_limits)
 	int done = 0;
 	unsigned n = 0;
 
-	uapi_reply_init(&r);
+	uapi_reply_init(&r, NULL);
 	ck_assert_int_eq(uapi_reply_feed(&r, peer, sizeof(peer) - 1, &e), 0);
 	while (done == 0 && n <= UAPI_ALLOWED_MAX)
 		done = uapi_reply_feed(&r, line, sizeof(line) - 1, &e), n++;
@@ -419,6 +427,38 @@ START_TEST(reply_limits)
 	ck_assert_int_eq(done, -E2BIG);
 	ck_assert_uint_eq(n, UAPI_PEERS_MAX + 1);
 	uapi_reply_clear(&r);
+}
+END_TEST
+
+/* An interface by its name is asked for, by both ends, and of each request anew. */
+START_TEST(scope_by_name)
+{
+	static const char reply[] = "public_key=" A "\nendpoint=[fe80::1%eth0]:5\nerrno=0\n\n",
+			  request[] = "set=1\npublic_key=" A "\nendpoint=[fe80::1%eth0]:5\n\n",
+			  no_such[] = "set=1\npublic_key=" A "\nendpoint=[fe80::1%wg9]:5\n\n";
+	struct ip_endpoint want = endpoint("[fe80::1%7]:5");
+	struct uapi_request q;
+	struct wgdev d = {0};
+	size_t used;
+
+	ck_assert_int_eq(feed_reply(reply, sizeof(reply) - 1, 0, &d, NULL), 0);
+	ck_assert_int_eq(ip_endpoint_cmp(&d.peers[0].endpoint, &want), 0);
+	wgdev_clear(&d);
+	uapi_request_init(&q, &names);
+	for (unsigned i = 0; i < 2; i++) {
+		ck_assert_int_eq(uapi_request_feed(&q, request, sizeof(request) - 1, &used), 1);
+		ck_assert_int_eq(q.err.code, 0);
+		ck_assert_int_eq(ip_endpoint_cmp(&q.change.peers[0].endpoint, &want), 0);
+		uapi_request_clear(&q);
+	}
+	ck_assert_int_eq(uapi_request_feed(&q, no_such, sizeof(no_such) - 1, &used), 1);
+	ck_assert_int_eq(q.err.code, -EINVAL);
+	uapi_request_clear(&q);
+	/* Nobody to ask. */
+	uapi_request_init(&q, NULL);
+	ck_assert_int_eq(uapi_request_feed(&q, request, sizeof(request) - 1, &used), 1);
+	ck_assert_int_eq(q.err.code, -EINVAL);
+	uapi_request_clear(&q);
 }
 END_TEST
 
@@ -523,7 +563,7 @@ START_TEST(request_round_trip)
 		for (size_t j = 0; j < c.n_peers; j++)
 			random_peer_change(&peers[j], &psks[j], ips[j]);
 		ck_assert_int_eq(uapi_format_set(&c, &b), 0);
-		uapi_request_init(&q);
+		uapi_request_init(&q, NULL);
 		feed_request(&q, b.data, b.len, i == 0);
 		ck_assert_int_eq(q.err.code, 0);
 		ck_assert(q.is_set);
@@ -547,7 +587,7 @@ START_TEST(request_order_has_meaning)
 			 two = prefix("10.1.0.0/16");
 	struct uapi_request q;
 
-	uapi_request_init(&q);
+	uapi_request_init(&q, NULL);
 	feed_request(&q, text, sizeof(text) - 1, 0);
 	ck_assert_int_eq(q.err.code, 0);
 	ck_assert_uint_eq(q.change.n_peers, 4);
@@ -594,7 +634,7 @@ START_TEST(request_refused)
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
 		struct uapi_request q;
 
-		uapi_request_init(&q);
+		uapi_request_init(&q, NULL);
 		feed_request(&q, bad[i].text, strlen(bad[i].text), 0);
 		ck_assert_msg(q.err.code == bad[i].code, "case %zu: %d", i, q.err.code);
 		ck_assert_msg(strstr(q.err.msg, bad[i].message), "case %zu: %s", i, q.err.msg);
@@ -613,7 +653,7 @@ START_TEST(request_stream)
 	struct uapi_request q;
 	size_t at = 0, used;
 
-	uapi_request_init(&q);
+	uapi_request_init(&q, NULL);
 	for (size_t i = 0; i < 3; i++) {
 		ck_assert_int_eq(uapi_request_feed(&q, text + at, sizeof(text) - 1 - at, &used), 1);
 		ck_assert_int_eq(q.err.code, want[i]);
@@ -632,7 +672,7 @@ START_TEST(request_limits)
 	struct uapi_request q;
 	size_t used;
 
-	uapi_request_init(&q);
+	uapi_request_init(&q, NULL);
 	ck_assert_int_eq(uapi_request_feed(&q, peer, sizeof(peer) - 1, &used), 0);
 	for (unsigned n = 0; n < UAPI_ALLOWED_MAX + 1; n++)
 		ck_assert_int_eq(uapi_request_feed(&q, line, sizeof(line) - 1, &used), 0);
@@ -663,7 +703,7 @@ START_TEST(writer_large)
 		ck_assert_int_eq(wgdev_peer_add_allowed(p, random_prefix()), 0);
 	}
 	ck_assert_int_eq(wgdev_sort(&d), 0);
-	uapi_reply_init(&r);
+	uapi_reply_init(&r, NULL);
 	do {
 		buf_reset(&b);
 		more = uapi_writer_fill(&w, &b, 65536);
@@ -771,6 +811,7 @@ START_TEST(client_gets)
 {
 	struct server s = {.answer = "private_key=" PRIVATE "\npublic_key=" A "\nerrno=0\n\n"};
 	struct server boring = {.answer = "own_public_key=" PUBLIC "\nerrno=0\n\n"};
+	struct server scoped = {.answer = "public_key=" A "\nendpoint=[fe80::1%lo]:5\nerrno=0\n\n"};
 	struct uapi_server who;
 	struct key pub = key(PUBLIC);
 	struct wgdev d = {.ifname = "wg0"};
@@ -783,6 +824,8 @@ START_TEST(client_gets)
 	ck_assert(!who.boringtun);
 	ck_assert_int_eq(get_from(&boring, &d, &who, NULL), 0);
 	ck_assert(who.boringtun && key_eq(&d.public_key, &pub));
+	ck_assert_int_eq(get_from(&scoped, &d, NULL, NULL), 0);
+	ck_assert_uint_eq(d.peers[0].endpoint.scope, if_nametoindex("lo"));
 	wgdev_clear(&d);
 }
 END_TEST
@@ -962,7 +1005,7 @@ static Suite *suite(void)
 {
 	return UNIT_SUITE("uapi", set_request_text, set_request_never_grows,
 			  reply_split_at_every_byte, reply_round_trip, reply_dialects,
-			  reply_refused, reply_limits, request_round_trip,
+			  reply_refused, reply_limits, scope_by_name, request_round_trip,
 			  request_order_has_meaning, request_refused, request_stream,
 			  request_limits, writer_large, client_gets, client_failures,
 			  client_slow_answers, client_nobody_there, client_sets, client_stats);
