@@ -210,7 +210,6 @@ static void failed(struct rx *r, int n)
 	ppoll(NULL, 0, &(struct timespec){.tv_nsec = RETRY_NS}, NULL);
 }
 
-/* One batch; true where there may be more. */
 static bool receive(struct rx *r, unsigned family)
 {
 	int n = recvmmsg(r->path->udp->fd[r->queue][family], r->m, DATAGRAMS, MSG_DONTWAIT, NULL);
@@ -264,12 +263,12 @@ void rx_free(struct rx *r)
 	free(r);
 }
 
-unsigned rx_receive(struct rx *r, unsigned family)
+bool rx_receive(struct rx *r, unsigned family, unsigned *n)
 {
 	const _Atomic uint64_t *messages = &r->counters->rx_packets;
 	uint64_t before = atomic_load_explicit(messages, memory_order_relaxed);
+	bool more = receive(r, family);
 
-	while (receive(r, family) && !atomic_load(&r->path->stop))
-		;
-	return (unsigned)(atomic_load_explicit(messages, memory_order_relaxed) - before);
+	*n += (unsigned)(atomic_load_explicit(messages, memory_order_relaxed) - before);
+	return more;
 }

@@ -10,7 +10,8 @@ struct rx;
 /* NULL: memory has run out. */
 struct rx *rx_new(struct path *p, unsigned queue, struct wg_device *d);
 void rx_free(struct rx *r);
-/* Until that family's socket has nothing more; how many messages it had. One thread at a time. */
-unsigned rx_receive(struct rx *r, unsigned family);
+/* A batch of that family's socket, by one thread at a time; true where there may be more. Adds how
+ * many messages it had. */
+bool rx_receive(struct rx *r, unsigned family, unsigned *n);
 
 #endif

@@ -440,43 +440,35 @@ static bool read_one(struct tx *t, struct virtio_net_hdr *ret_h, const uint8_t *
 	return true;
 }
 
-/* One batch; how many were read: BATCH where there may be more. */
-static unsigned drain(struct tx *t)
+bool tx_drain(struct tx *t, unsigned *n)
 {
 	struct virtio_net_hdr h;
 	const uint8_t *packet;
-	unsigned n = 0;
+	unsigned left = BATCH;
 	size_t len;
 
 	t->now = mono_now();
 	wg_enter(t->lane);
-	for (; n < BATCH && read_one(t, &h, &packet, &len); n++)
+	for (; left > 0 && read_one(t, &h, &packet, &len); left--)
 		take_packet(t, &h, packet, len);
 	flush(t);
 	wg_leave(t->lane);
-	return n;
+	*n += BATCH - left;
+	return left == 0;
 }
 
-void tx_serve_ready(struct tx *t)
+bool tx_serve_ready(struct tx *t)
 {
 	struct wg_packet *staged;
 	struct wg_peer *p;
+	unsigned left = BATCH;
 
 	path_drained(t->path->tx_wake);
 	t->now = mono_now();
 	wg_enter(t->lane);
-	while ((p = wg_tx_ready(t->lane, &staged)))
+	for (; left > 0 && (p = wg_tx_ready(t->lane, &staged)); left--)
 		take_staged(t, p, staged);
 	flush(t);
 	wg_leave(t->lane);
-}
-
-unsigned tx_drain(struct tx *t)
-{
-	unsigned all = 0, n;
-
-	do
-		all += n = drain(t);
-	while (n == BATCH && !atomic_load(&t->path->stop));
-	return all;
+	return left == 0;
 }

@@ -8,9 +8,24 @@
  * where its memory is, and nobody else is woken: a request and its response cost what they would
  * with a single thread.
  *
- * A work is done by one thread at a time, since it has buffers and a lane of the engine: it has a
- * lock, which is contended only where two sources of one work (both address families; packets
- * that waited, and the TUN) are ready at once.
+ * A work is done by one thread at a time, since it has buffers and a lane of the engine. But it has
+ * two sources (both address families; packets that waited, and the TUN), which may wake two
+ * threads, and it goes on for as long as one of them is fed. Who waited for it would be missing in
+ * the other direction for as long. So nobody waits; a work is one word:
+ *
+ *     BUSY          somebody does it
+ *     1 << source   this one has something, and is not armed; who does the work serves it
+ *
+ * Who is woken sets both at once, and where it was busy goes back to the epoll. Who does the work
+ * looks after each batch what waits, and gives each a batch in turn. A source that is dry while
+ * another is not is first taken out of the word, then armed. Who leaves exchanges the whole word
+ * for 0 and arms what he finds in it.
+ *
+ * So no source is forgotten. It wakes one thread, and is armed no more, until that thread's bit has
+ * been dealt with. All changes of the word have one order: the bit comes into a word that was not
+ * busy, and who has set it serves it; or before the exchange by which another leaves, who serves
+ * it or finds it there. What he arms without having served it wakes somebody at once, since the
+ * epoll tells of what is there, not of what has come.
  *
  * A queue is one of the interface and a pair of sockets. There are as many threads as works since a
  * work goes on for as long as it is fed: with fewer, one more would never be done. The packets that
@@ -69,6 +84,61 @@ struct habit {
 	unsigned pass, passed; /* chances to pass over, and how many they were the last time */
 };
 
+#define BUSY        (UINT32_C(1) << 31)
+#define BIT(source) (UINT32_C(1) << (source))
+
+/* One batch; true where there may be more. */
+static bool batch(struct workers_queue *q, enum path_source s, unsigned *n)
+{
+	switch (s) {
+	case PATH_READY: return tx_serve_ready(q->tx);
+	case PATH_TUN: return tx_drain(q->tx, n);
+	default: return rx_receive(q->rx, s, n);
+	}
+}
+
+static void arm_again(const struct workers *w, unsigned queue, uint32_t sources)
+{
+	for (enum path_source s = 0; s < PATH_END; s++)
+		if (sources & BIT(s) && (s != PATH_TUN || !atomic_load(&w->path->tun_gone)))
+			(void)arm(w, queue, s, EPOLL_CTL_MOD, EPOLLIN);
+}
+
+/* Of who does the work: all sources until they are dry. The last of them is left in the word, and
+ * not armed yet. How much there was. */
+static unsigned serve(struct workers *w, unsigned queue, _Atomic uint32_t *work)
+{
+	const _Atomic bool *stop = &w->path->stop;
+	uint32_t waiting;
+	unsigned n = 0;
+
+	while ((waiting = atomic_load(work) & ~BUSY)) {
+		for (enum path_source s = 0; s < PATH_END; s++) {
+			if (!(waiting & BIT(s)) ||
+			    (batch(&w->queue[queue], s, &n) &&
+			     !atomic_load_explicit(stop, memory_order_relaxed)))
+				continue;
+			if (waiting == BIT(s))
+				return n;
+			atomic_fetch_and(work, ~BIT(s));
+			arm_again(w, queue, BIT(s));
+		}
+	}
+	return n;
+}
+
+static void leave(const struct workers *w, unsigned queue, _Atomic uint32_t *work)
+{
+	arm_again(w, queue, atomic_exchange(work, 0) & ~BUSY);
+}
+
+/* Whether there is more to do than what a conversation is about. */
+static bool wanted(const struct workers_queue *q, unsigned family)
+{
+	return atomic_load(&q->sending) & ~(BUSY | BIT(PATH_TUN)) ||
+	       atomic_load(&q->receiving) & ~(BUSY | BIT(family));
+}
+
 /* True where waiting was of use. */
 static bool converse(struct workers *w, struct workers_queue *q, unsigned family)
 {
@@ -78,11 +148,13 @@ static bool converse(struct workers *w, struct workers_queue *q, unsigned family
 		sched_yield();
 		if (mono_since(mono_now(), now) > CROWDED)
 			break;
-		unsigned received = rx_receive(q->rx, family), sent = tx_drain(q->tx);
+		unsigned received = 0, sent = 0;
+		(void)rx_receive(q->rx, family, &received);
+		(void)tx_drain(q->tx, &sent);
 		now = mono_now();
 		if (received + sent > 0)
 			last = now;
-		if (received > 1 || sent > 1 || mono_since(now, start) > STAY)
+		if (received > 1 || sent > 1 || mono_since(now, start) > STAY || wanted(q, family))
 			return last.ns > start.ns;
 		if (mono_since(now, last) > PATIENCE)
 			break;
@@ -96,49 +168,44 @@ static bool is_conversation(const struct habit *h, unsigned queue, bool sends, s
 	       mono_since(woke, h->end) < PATIENCE;
 }
 
-/* With one work's lock held, and its source disarmed: the other's too, if it is free. */
+/* Of who does one work and has found its source dry: he does the other's too, if it is free. */
 static void try_converse(struct workers *w, unsigned queue, enum path_source s, struct habit *h)
 {
 	struct workers_queue *q = &w->queue[queue];
-	pthread_mutex_t *other = s == PATH_TUN ? &q->rx_lock : &q->tx_lock;
+	_Atomic uint32_t *other = s == PATH_TUN ? &q->receiving : &q->sending;
 	enum path_source source = s == PATH_TUN ? h->family : PATH_TUN;
+	uint32_t free = 0;
 
 	if (h->pass > 0) {
 		h->pass--;
 		return;
 	}
-	if (pthread_mutex_trylock(other) != 0)
+	if (!atomic_compare_exchange_strong(other, &free, BUSY | BIT(source)))
 		return;
 	counter_add(&w->path->counters[queue].conversations, 1);
 	(void)arm(w, queue, source, EPOLL_CTL_MOD, 0);
 	h->passed = converse(w, q, h->family) ? 0 : 2 * h->passed + 1;
 	h->passed = h->passed > PASS_MAX ? PASS_MAX : h->passed;
 	h->pass = h->passed;
-	if (source != PATH_TUN || !atomic_load(&w->path->tun_gone))
-		(void)arm(w, queue, source, EPOLL_CTL_MOD, EPOLLIN);
-	pthread_mutex_unlock(other);
+	leave(w, queue, other);
 }
 
-static void work(struct workers *w, unsigned queue, enum path_source s, struct habit *h)
+static void do_work(struct workers *w, unsigned queue, enum path_source s, struct habit *h)
 {
 	struct workers_queue *q = &w->queue[queue];
 	bool sends = s == PATH_READY || s == PATH_TUN;
-	pthread_mutex_t *lock = sends ? &q->tx_lock : &q->rx_lock;
+	_Atomic uint32_t *work = sends ? &q->sending : &q->receiving;
 	struct mono woke = mono_now();
-	unsigned n = 0;
 
-	pthread_mutex_lock(lock);
-	if (s == PATH_READY)
-		tx_serve_ready(q->tx);
-	else if (s == PATH_TUN)
-		n = tx_drain(q->tx);
-	else
-		n = rx_receive(q->rx, h->family = s);
-	if (n == 1 && is_conversation(h, queue, sends, woke))
+	if (atomic_fetch_or(work, BUSY | BIT(s)) & BUSY)
+		return;
+	unsigned n = serve(w, queue, work);
+	if (!sends)
+		h->family = s;
+	if (n == 1 && s != PATH_READY && atomic_load(work) == (BUSY | BIT(s)) &&
+	    is_conversation(h, queue, sends, woke))
 		try_converse(w, queue, s, h);
-	if (s != PATH_TUN || !atomic_load(&w->path->tun_gone))
-		(void)arm(w, queue, s, EPOLL_CTL_MOD, EPOLLIN);
-	pthread_mutex_unlock(lock);
+	leave(w, queue, work);
 	h->end = mono_now();
 	h->queue = queue;
 	h->sends = sends;
@@ -156,7 +223,7 @@ static void *worker(void *workers)
 
 		if (epoll_pwait(w->path->udp->epoll, &ev, 1, -1, NULL) == 1 &&
 		    ev.data.u32 != PATH_END)
-			work(w, ev.data.u32 >> 8, ev.data.u32 & 0xff, &habit);
+			do_work(w, ev.data.u32 >> 8, ev.data.u32 & 0xff, &habit);
 	}
 	return NULL;
 }
@@ -168,8 +235,6 @@ static int arm_all(struct workers *w)
 	if (r == 0)
 		r = arm(w, 0, PATH_END, EPOLL_CTL_ADD, EPOLLIN);
 	for (unsigned i = 0; r == 0 && i < w->path->queues; i++) {
-		pthread_mutex_init(&w->queue[i].tx_lock, NULL);
-		pthread_mutex_init(&w->queue[i].rx_lock, NULL);
 		r = arm(w, i, PATH_TUN, EPOLL_CTL_ADD, EPOLLIN);
 	}
 	return r;

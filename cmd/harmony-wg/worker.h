@@ -9,11 +9,11 @@
 #include "rx.h"
 #include "tx.h"
 
-/* Two works, each done by one thread at a time. */
+/* Two works, each done by one thread at a time: who does one, and for which sources. */
 struct workers_queue {
 	struct tx *tx;
 	struct rx *rx;
-	pthread_mutex_t tx_lock, rx_lock;
+	_Atomic uint32_t sending, receiving;
 };
 
 struct workers {
