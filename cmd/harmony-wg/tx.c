@@ -19,6 +19,13 @@
  * EMSGSIZE or EINVAL that the path's MTU is too small for the pieces (off for the peer, until
  * something changes); then messages are sent one by one. With a source address the first remedy is
  * to forget it.
+ *
+ * A full socket buffer makes it wait, which is better than dropping what TCP would send again. The
+ * link behind it may be slow, or stand still, and all peers have one socket: so it waits WAITS
+ * times in a row for room, half a second in all. What then finds none is dropped, with a moment's
+ * pause each, until something can be sent again. A batch that had to wait ends there: the lane
+ * stays entered for as long as the trains at hand need, which puts off the freeing of removed peers
+ * and sessions by no more.
  */
 #include "tx.h"
 
@@ -38,6 +45,9 @@
 #define BATCH_BYTES  (256 << 10) /* sealed and sent while still in the cache */
 #define PACKET_MAX   (UDP_TRAIN_BYTES - WG_OVERHEAD)
 #define STAGED_BYTES (4 << 20)
+#define WAITS        5
+#define WAIT         (100 * NS_PER_MSEC)
+#define PAUSE        NS_PER_MSEC
 #define READ_OFFSET  16 /* the packet behind its virtio-net header is aligned */
 
 struct staged {
@@ -69,7 +79,9 @@ struct tx {
 	struct counters *counters;
 	struct wg_lane *lane;
 	unsigned n_trains;
-	uint32_t bytes; /* in all trains */
+	uint32_t bytes;               /* in all trains */
+	unsigned waits[UDP_FAMILIES]; /* in a row, without anything sent */
+	bool waited;                  /* in this batch */
 	struct mono now;
 	uint8_t *read_buffer;
 	struct train trains[TRAINS];
@@ -224,13 +236,17 @@ static void address(struct train *tr, bool one, struct msghdr *m)
 		    &tr->head, m);
 }
 
-/* Backpressure: better than dropping what TCP would send again. The lane stays entered, which
- * puts off the freeing of removed peers, by 100 ms at most a time. */
-static void wait_writable(struct tx *t, int fd)
+/* For room in the socket's buffer; false where that was for too long. */
+static bool wait_writable(struct tx *t, unsigned family)
 {
+	struct pollfd p = {t->path->udp->fd[t->queue][family], POLLOUT, 0};
+	bool again = t->waits[family] < WAITS;
+
+	t->waited = true;
+	t->waits[family] += again;
 	counter_add(&t->counters->tx_waits, 1);
-	ppoll(&(struct pollfd){fd, POLLOUT, 0}, 1, &(struct timespec){.tv_nsec = 100 * NS_PER_MSEC},
-	      NULL);
+	ppoll(&p, 1, &(struct timespec){.tv_nsec = again ? WAIT : PAUSE}, NULL);
+	return again && !atomic_load_explicit(&t->path->stop, memory_order_relaxed);
 }
 
 /* After a failed send: true where it shall be tried again. */
@@ -239,10 +255,8 @@ static bool remedy(struct tx *t, struct train *tr, bool one, int error)
 	struct counters *c = t->counters;
 	struct udp *u = t->path->udp;
 
-	if (error == EAGAIN) {
-		wait_writable(t, u->fd[t->queue][family_of(tr)]);
-		return !atomic_load_explicit(&t->path->stop, memory_order_relaxed);
-	}
+	if (error == EAGAIN)
+		return wait_writable(t, family_of(tr));
 	if (one && tr->n > 1 && error == EIO) {
 		counter_add(&c->gso_off_socket, 1);
 		atomic_store(&u->gso[family_of(tr)], false);
@@ -274,7 +288,8 @@ static void count_sent(struct tx *t, uint32_t packets, uint32_t bytes)
 
 static void send_pieces(struct tx *t, struct train *tr)
 {
-	int fd = t->path->udp->fd[t->queue][family_of(tr)];
+	unsigned family = family_of(tr);
+	int fd = t->path->udp->fd[t->queue][family];
 	struct mmsghdr m[UDP_TRAIN_MESSAGES];
 	struct iovec iov[UDP_TRAIN_MESSAGES];
 	uint32_t i = 0;
@@ -288,6 +303,7 @@ static void send_pieces(struct tx *t, struct train *tr)
 		}
 		int sent = sendmmsg(fd, m + i, tr->n - i, MSG_DONTWAIT);
 		if (sent > 0) {
+			t->waits[family] = 0;
 			for (; sent > 0; sent--, i++)
 				count_sent(t, 1, message_len(tr, i));
 		} else if (!remedy(t, tr, false, errno)) {
@@ -309,6 +325,7 @@ static unsigned send_run(struct tx *t, unsigned from)
 		address(&t->trains[i], true, &m[n++].msg_hdr);
 	int sent = sendmmsg(t->path->udp->fd[t->queue][family], m, n, MSG_DONTWAIT);
 	if (sent > 0) {
+		t->waits[family] = 0;
 		for (i = 0; i < (unsigned)sent; i++)
 			count_sent(t, t->trains[from + i].n, t->trains[from + i].used);
 		return (unsigned)sent;
@@ -440,6 +457,19 @@ static bool read_one(struct tx *t, struct virtio_net_hdr *ret_h, const uint8_t *
 	return true;
 }
 
+static void begin(struct tx *t)
+{
+	t->now = mono_now();
+	t->waited = false;
+	wg_enter(t->lane);
+}
+
+static void end(struct tx *t)
+{
+	flush(t);
+	wg_leave(t->lane);
+}
+
 bool tx_drain(struct tx *t, unsigned *n)
 {
 	struct virtio_net_hdr h;
@@ -447,14 +477,12 @@ bool tx_drain(struct tx *t, unsigned *n)
 	unsigned left = BATCH;
 	size_t len;
 
-	t->now = mono_now();
-	wg_enter(t->lane);
-	for (; left > 0 && read_one(t, &h, &packet, &len); left--)
+	begin(t);
+	for (; left > 0 && !t->waited && read_one(t, &h, &packet, &len); left--)
 		take_packet(t, &h, packet, len);
-	flush(t);
-	wg_leave(t->lane);
+	end(t);
 	*n += BATCH - left;
-	return left == 0;
+	return left == 0 || t->waited;
 }
 
 bool tx_serve_ready(struct tx *t)
@@ -464,11 +492,9 @@ bool tx_serve_ready(struct tx *t)
 	unsigned left = BATCH;
 
 	path_drained(t->path->tx_wake);
-	t->now = mono_now();
-	wg_enter(t->lane);
-	for (; left > 0 && (p = wg_tx_ready(t->lane, &staged)); left--)
+	begin(t);
+	for (; left > 0 && !t->waited && (p = wg_tx_ready(t->lane, &staged)); left--)
 		take_staged(t, p, staged);
-	flush(t);
-	wg_leave(t->lane);
-	return left == 0;
+	end(t);
+	return left == 0 || t->waited;
 }
