@@ -11,7 +11,7 @@
 #define COUNTERS(X)                                                                                \
 	X(tun_reads) /* packets and super-packets read */                                          \
 	X(tun_read_bytes)                                                                          \
-	X(tun_bad) /* neither IP nor well-formed offloads */                                       \
+	X(tun_bad) /* neither IP nor well-formed offloads, or reading it failed */                 \
 	X(no_peer) /* no peer has the destination */                                               \
 	X(no_endpoint)                                                                             \
 	X(no_session) /* waiting for a handshake: staged */                                        \

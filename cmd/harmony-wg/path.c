@@ -17,8 +17,8 @@ void path_drained(int eventfd)
 	(void)!read(eventfd, &n, sizeof(n));
 }
 
-void path_tun_gone(struct path *p)
+void path_tun_gone(struct path *p, int error)
 {
-	atomic_store(&p->tun_gone, true);
+	atomic_store(&p->tun_gone, error);
 	path_wake(p->control_wake);
 }

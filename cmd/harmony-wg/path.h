@@ -27,13 +27,13 @@ struct path {
 	int tx_wake;      /* eventfd: staged packets or keepalives are ready */
 	int end_wake;     /* eventfd: the end; nobody empties it */
 	_Atomic bool stop;
-	_Atomic bool tun_gone;
-	bool gro; /* join packets for the TUN */
+	_Atomic int tun_gone; /* the errno that said so; 0: it is there */
+	bool gro;             /* join packets for the TUN */
 };
 
 void path_wake(int eventfd);
 void path_drained(int eventfd);
 /* From a thread of the data path: the interface is gone. */
-void path_tun_gone(struct path *p);
+void path_tun_gone(struct path *p, int error);
 
 #endif

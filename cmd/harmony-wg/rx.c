@@ -124,13 +124,14 @@ static void deliver(void *user, const struct virtio_net_hdr *h, const struct iov
 
 	if (write_tun(r, h, iov, n))
 		return;
-	if (errno == EINVAL && h->gso_type != VIRTIO_NET_HDR_GSO_NONE) {
+	int error = errno;
+	if (error == EINVAL && h->gso_type != VIRTIO_NET_HDR_GSO_NONE) {
 		write_apart(r, h, iov, n);
 		return;
 	}
 	counter_add(&r->counters->tun_write_errors, 1);
-	if (errno == EBADFD || errno == ENODEV)
-		path_tun_gone(r->path);
+	if (error == EBADFD || error == ENODEV)
+		path_tun_gone(r->path, error);
 }
 
 /* ── from UDP ───────────────────────────────────────────────────────────────────────────── */

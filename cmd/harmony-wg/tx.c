@@ -48,7 +48,10 @@
 #define WAITS        5
 #define WAIT         (100 * NS_PER_MSEC)
 #define PAUSE        NS_PER_MSEC
+#define RETRY_NS     (10 * NS_PER_MSEC)
 #define READ_OFFSET  16 /* the packet behind its virtio-net header is aligned */
+
+enum got { GOT_NOTHING, GOT_PACKET, GOT_BAD };
 
 struct staged {
 	struct wg_packet link;
@@ -437,24 +440,34 @@ static void take_staged(struct tx *t, struct wg_peer *p, struct wg_packet *list)
 
 /* ── reading ───────────────────────────────────────────────────────────────────────────── */
 
-/* One read; false where there is nothing, or an end. */
-static bool read_one(struct tx *t, struct virtio_net_hdr *ret_h, const uint8_t **ret_packet,
-		     size_t *ret_len)
+/* What the kernel cannot give (a super-packet of a kind that has no name) is lost, and the next
+ * read may be good. The interface is gone with the two that mean it. */
+static enum got failed(struct tx *t, int error)
+{
+	if (error == EAGAIN || error == EINTR)
+		return GOT_NOTHING;
+	if (error == EBADFD || error == ENODEV) {
+		path_tun_gone(t->path, error);
+		return GOT_NOTHING;
+	}
+	counter_add(&t->counters->tun_bad, 1);
+	return GOT_BAD;
+}
+
+static enum got read_one(struct tx *t, struct virtio_net_hdr *ret_h, const uint8_t **ret_packet,
+			 size_t *ret_len)
 {
 	size_t before = t->path->tun->vnet ? sizeof(*ret_h) : 0;
 	uint8_t *at = t->read_buffer + READ_OFFSET - before;
 	ssize_t n = read(t->path->tun->fd[t->queue], at, before + UINT16_MAX + 1);
 
-	if (n < (ssize_t)before) {
-		if (n < 0 && errno != EAGAIN && errno != EINTR)
-			path_tun_gone(t->path);
-		return false;
-	}
+	if (n < (ssize_t)before)
+		return failed(t, n < 0 ? errno : EINVAL);
 	memset(ret_h, 0, sizeof(*ret_h));
 	memcpy(ret_h, at, before);
 	*ret_packet = at + before;
 	*ret_len = (size_t)n - before;
-	return true;
+	return GOT_PACKET;
 }
 
 static void begin(struct tx *t)
@@ -474,13 +487,20 @@ bool tx_drain(struct tx *t, unsigned *n)
 {
 	struct virtio_net_hdr h;
 	const uint8_t *packet;
-	unsigned left = BATCH;
+	unsigned left = BATCH, bad = 0;
+	enum got got;
 	size_t len;
 
 	begin(t);
-	for (; left > 0 && !t->waited && read_one(t, &h, &packet, &len); left--)
-		take_packet(t, &h, packet, len);
+	for (; left > 0 && !t->waited && (got = read_one(t, &h, &packet, &len)); left--) {
+		if (got == GOT_PACKET)
+			take_packet(t, &h, packet, len);
+		else
+			bad++;
+	}
 	end(t);
+	if (bad == BATCH) /* not to be tried without end */
+		ppoll(NULL, 0, &(struct timespec){.tv_nsec = RETRY_NS}, NULL);
 	*n += BATCH - left;
 	return left == 0 || t->waited;
 }

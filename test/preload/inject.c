@@ -1,14 +1,16 @@
 /*
  * Errors that no kernel gives on demand. LD_PRELOAD with INJECT=FILE: the file is mapped, and says
- * at any moment, as four words that a test writes, how calls on sockets fail:
+ * at any moment, as five words that a test writes, how calls on sockets fail:
  *
- *     errno of sendmmsg, errno of sendmsg, errno of recvmmsg, calls of recvmmsg ever (counted here)
+ *     errno of sendmmsg, errno of sendmsg, errno of recvmmsg, calls of recvmmsg ever (counted
+ * here), errno of reading the TUN that was made last
  *
  * 0: the call is made. INJECT_IOCTL=REQUEST[,REQUEST]: these ioctls fail with EINVAL always.
  */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/if_tun.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -18,11 +20,12 @@
 #include <unistd.h>
 
 struct words {
-	_Atomic uint32_t sendmmsg, sendmsg, recvmmsg, received;
+	_Atomic uint32_t sendmmsg, sendmsg, recvmmsg, received, tun_read;
 };
 
 static struct words none, *words = &none;
 static unsigned long refused[4];
+static int tun = -1;
 
 __attribute__((constructor)) static void set_up(void)
 {
@@ -69,6 +72,11 @@ int recvmmsg(int fd, struct mmsghdr *m, unsigned n, int flags, struct timespec *
 	return failed(words->recvmmsg) ? -1 : REAL(recvmmsg)(fd, m, n, flags, timeout);
 }
 
+ssize_t read(int fd, void *b, size_t n)
+{
+	return fd == tun && failed(words->tun_read) ? -1 : REAL(read)(fd, b, n);
+}
+
 int ioctl(int fd, unsigned long request, ...)
 {
 	va_list ap;
@@ -82,5 +90,7 @@ int ioctl(int fd, unsigned long request, ...)
 			errno = EINVAL;
 			return -1;
 		}
+	if (request == TUNSETIFF)
+		tun = fd;
 	return REAL(ioctl)(fd, request, arg);
 }
