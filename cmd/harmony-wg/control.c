@@ -6,7 +6,8 @@
  * wireguard-go: a listen port is configured at any time and bound when the interface comes up.
  *
  * A removed interface ends the process, and so does a removed socket file: that is how the tools
- * that this one replaces are stopped (wg-quick(8) does the second).
+ * that this one replaces are stopped (wg-quick(8) does the second). An interface that has gone to
+ * another network namespace lives on; there it is looked at once a second.
  */
 #include "control.h"
 
@@ -23,6 +24,7 @@
 
 #define HANDSHAKES_AT_A_TIME 64
 #define EVENTS               16
+#define LOOK_NS              NS_PER_SEC
 
 struct wg_time control_now(void)
 {
@@ -74,16 +76,31 @@ static void go_down(struct control *c)
 	log_info("down", LOG_STR("interface", c->path->tun->name));
 }
 
+/* False where it is gone. */
+static bool look(struct control *c, bool *ret_up)
+{
+	struct tun *t = c->path->tun;
+	bool away = t->away;
+	uint32_t mtu;
+	int r = tun_query(t, &mtu, ret_up);
+
+	if (r < 0) {
+		end(c, "interface removed");
+		return false;
+	}
+	atomic_store_explicit(&t->mtu, mtu, memory_order_relaxed);
+	if (t->away && !away)
+		log_info("not in this network namespace any more", LOG_STR("interface", t->name));
+	c->look_at = mono_add(mono_now(), LOOK_NS);
+	return true;
+}
+
 int control_link(struct control *c, struct err *e)
 {
-	uint32_t mtu;
 	bool up;
 
-	if (tun_query(c->path->tun, &mtu, &up) < 0) {
-		end(c, "interface removed");
+	if (!look(c, &up))
 		return 0;
-	}
-	atomic_store_explicit(&c->path->tun->mtu, mtu, memory_order_relaxed);
 	if (up)
 		return c->up ? 0 : come_up(c, e);
 	c->refused = false;
@@ -243,6 +260,19 @@ static void save(struct control *c, struct mono *next)
 		log_error("state is not saved", LOG_STR("error", e.msg));
 }
 
+/* No notification tells of an interface that is away. */
+static void watch_away(struct control *c, struct mono *next)
+{
+	const struct tun *t = c->path->tun;
+	bool up;
+
+	if (t->away && !mono_before(mono_now(), c->look_at) && look(c, &up) &&
+	    up != (c->up || c->refused))
+		(void)control_link(c, NULL);
+	if (t->away && mono_before(c->look_at, *next))
+		*next = c->look_at;
+}
+
 /* One question to the kernel for each peer: with thousands, a table of routes that never rests may
  * have a tenth of control's time. */
 static void check_sources(struct control *c, struct mono *next)
@@ -270,6 +300,7 @@ void control_run(struct control *c)
 		struct mono next = wg_tick(c->device, control_now());
 
 		check_sources(c, &next);
+		watch_away(c, &next);
 		save(c, &next);
 		int n = epoll_pwait(c->epoll, ev, EVENTS, more ? 0 : timeout(next, mono_now()),
 				    NULL);

@@ -25,6 +25,7 @@ struct control {
 	int routes;                  /* of route.c */
 	bool rerouted;               /* the sources of peers are to be checked, at… */
 	struct mono check_at;        /* the soonest */
+	struct mono look_at;         /* when an interface that is away is asked for again */
 	struct crypto_aead_choice aead;
 	uint16_t listen_port; /* as configured; 0: any */
 	uint32_t fwmark;

@@ -6,6 +6,11 @@
  * The kernel is told to put no more packets into one super-packet than one UDP send can carry
  * (IFLA_GSO_MAX_SEGS), so that 64 KiB of TCP are one send and not one and a short one. That is a
  * matter of speed only: it is tried once, for the MTU at the start.
+ *
+ * An interface may be renamed while it is asked for: for some milliseconds it has no name at all
+ * then. And it may go to another network namespace, where its number says nothing. Whether it is
+ * gone is for the TUN's own descriptor to say, which also says whether it is up (a TUN that is down
+ * is not writable). Its MTU nobody tells from there.
  */
 #include "tun.h"
 
@@ -14,6 +19,7 @@
 #include <linux/if_tun.h>
 #include <linux/rtnetlink.h>
 #include <linux/virtio_net.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -39,6 +45,8 @@ unsigned tun_index_of(const struct tun *t, const char *name)
 	return (unsigned)r.ifr_ifindex;
 }
 
+#define RENAMES 8 /* while it is asked for, one after the other */
+
 static int query(const struct tun *t, unsigned long what, struct ifreq *r)
 {
 	memset(r, 0, sizeof(*r));
@@ -46,19 +54,47 @@ static int query(const struct tun *t, unsigned long what, struct ifreq *r)
 	return ioctl(t->query_fd, what, r) < 0 ? -errno : 0;
 }
 
-int tun_query(struct tun *t, uint32_t *ret_mtu, bool *ret_up)
+/* By number, since it may have been renamed. */
+static int query_here(struct tun *t, uint32_t *ret_mtu, bool *ret_up)
 {
 	struct ifreq mtu, flags, name = {.ifr_ifindex = (int)t->ifindex};
 
-	/* By number, since it may have been renamed. */
 	if (ioctl(t->query_fd, SIOCGIFNAME, &name) < 0)
 		return -ENODEV;
 	memcpy(t->name, name.ifr_name, sizeof(t->name));
 	if (query(t, SIOCGIFMTU, &mtu) < 0 || query(t, SIOCGIFFLAGS, &flags) < 0)
-		return -ENODEV;
+		return -EAGAIN;
 	*ret_mtu = (uint32_t)mtu.ifr_mtu;
 	*ret_up = flags.ifr_flags & IFF_UP;
 	return 0;
+}
+
+/* This waits for the end of what changes the interface now. */
+static int query_itself(struct tun *t, uint32_t *ret_mtu, bool *ret_up)
+{
+	struct pollfd p = {t->fd[0], POLLOUT, 0};
+	struct ifreq r = {0};
+
+	if (ioctl(t->fd[0], TUNGETIFF, &r) < 0)
+		return -errno;
+	memcpy(t->name, r.ifr_name, sizeof(t->name));
+	*ret_mtu = atomic_load(&t->mtu);
+	*ret_up = ppoll(&p, 1, &(struct timespec){0}, NULL) == 1 && p.revents & POLLOUT;
+	return 0;
+}
+
+int tun_query(struct tun *t, uint32_t *ret_mtu, bool *ret_up)
+{
+	unsigned tries = 0;
+	int here, itself = 0;
+
+	while ((here = query_here(t, ret_mtu, ret_up)) < 0) {
+		itself = query_itself(t, ret_mtu, ret_up);
+		if (itself < 0 || here != -EAGAIN || ++tries == RENAMES)
+			break;
+	}
+	t->away = here < 0;
+	return here < 0 ? itself : 0;
 }
 
 static void offloads(struct tun *t)
@@ -162,7 +198,7 @@ static int set_up(struct tun *t, const char *name, bool offload, struct err *e)
 {
 	struct ifreq r;
 	int r2;
-	uint32_t mtu;
+	uint32_t mtu = TUN_MTU;
 	bool up;
 
 	if (ioctl(t->fd[0], TUNGETIFF, &r) < 0)

@@ -21,6 +21,7 @@ struct tun {
 	bool vnet; /* packets carry a virtio-net header */
 	bool tso, uso;
 	bool ours;            /* made here, not handed over */
+	bool away;            /* in another network namespace, or renamed all the time */
 	_Atomic uint32_t mtu; /* now; control writes it */
 };
 
@@ -34,7 +35,9 @@ void tun_close(struct tun *t);
 /* Of an interface in the network namespace where the device was started; 0: there is none. */
 unsigned tun_index_of(const struct tun *t, const char *name);
 
-/* MTU and whether the interface is up, now. -ENODEV when it is gone. */
+/* MTU and whether the interface is up, now; its name is taken over. -errno when it is gone. Where
+ * it is `away` the MTU is the last one that was known, and no notification of the kernel tells of
+ * a change: it is to be asked for again. */
 int tun_query(struct tun *t, uint32_t *ret_mtu, bool *ret_up);
 
 #endif
