@@ -38,10 +38,21 @@ int control_watch(struct control *c, int fd, uint32_t what, uint32_t events)
 	return epoll_ctl(c->epoll, EPOLL_CTL_ADD, fd, &ev) < 0 ? -errno : 0;
 }
 
-static void end(struct control *c, const char *why)
+/* Not asked for by a signal: the last that is heard of it, so at the level that is always heard.
+ * `error`: what said so, or 0. */
+static void end(struct control *c, const char *why, int error)
 {
 	if (!c->end)
-		log_info("ending", LOG_STR("interface", c->path->tun->name), LOG_STR("why", why));
+		log_error("ending", LOG_STR("interface", c->path->tun->name), LOG_STR("why", why),
+			  LOG_STR("error", error ? strerror(error) : NULL));
+	c->end = true;
+}
+
+static void end_by_signal(struct control *c, const char *signal)
+{
+	if (!c->end)
+		log_info("ending", LOG_STR("interface", c->path->tun->name),
+			 LOG_STR("why", signal));
 	c->end = true;
 }
 
@@ -85,7 +96,7 @@ static bool look(struct control *c, bool *ret_up)
 	int r = tun_query(t, &mtu, ret_up);
 
 	if (r < 0) {
-		end(c, "interface removed");
+		end(c, "interface removed", -r);
 		return false;
 	}
 	atomic_store_explicit(&t->mtu, mtu, memory_order_relaxed);
@@ -196,7 +207,7 @@ static void signals(struct control *c)
 	struct signalfd_siginfo s;
 
 	if (read(c->signals, &s, sizeof(s)) == sizeof(s) && s.ssi_signo != SIGHUP)
-		end(c, s.ssi_signo == SIGTERM ? "SIGTERM" : "SIGINT");
+		end_by_signal(c, s.ssi_signo == SIGTERM ? "SIGTERM" : "SIGINT");
 }
 
 static void removed(struct control *c)
@@ -209,7 +220,7 @@ static void removed(struct control *c)
 
 		if (ev->mask & (IN_DELETE_SELF | IN_MOVE_SELF | IN_UNMOUNT) ||
 		    (ev->len && strcmp(ev->name, c->socket_name) == 0))
-			end(c, "control socket removed");
+			end(c, "control socket removed", 0);
 		at += sizeof(*ev) + ev->len;
 	}
 }
@@ -306,8 +317,9 @@ void control_run(struct control *c)
 				    NULL);
 		for (int i = 0; i < n; i++)
 			dispatch(c, &ev[i]);
-		if (atomic_load(&c->path->tun_gone))
-			end(c, "interface removed");
+		int gone = atomic_load(&c->path->tun_gone);
+		if (gone)
+			end(c, "interface removed", gone);
 	}
 	save(c, &(struct mono){0});
 }
