@@ -49,6 +49,7 @@
 #include <sched.h>
 #include <stdio.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 
 #define PATIENCE (NS_PER_MSEC / 5)
 #define CROWDED  (NS_PER_MSEC / 10)
@@ -216,7 +217,11 @@ static void *worker(void *workers)
 {
 	struct workers *w = workers;
 	struct habit habit = {0};
+	char name[16];
 
+	/* By itself: for another thread it is a write to /proc. */
+	snprintf(name, sizeof(name), "path/%u", atomic_fetch_add(&w->begun, 1));
+	prctl(PR_SET_NAME, name);
 	pthread_barrier_wait(&w->started);
 	while (!atomic_load(&w->path->stop)) {
 		struct epoll_event ev;
@@ -256,12 +261,6 @@ int workers_start(struct workers *w, struct path *p, struct err *e)
 	w->n = n;
 	/* A new thread makes calls of its own (rseq, set_robust_list). */
 	pthread_barrier_wait(&w->started);
-	for (unsigned i = 0; i < n; i++) {
-		char name[16];
-
-		snprintf(name, sizeof(name), "path/%u", i);
-		pthread_setname_np(w->thread[i], name);
-	}
 	return 0;
 }
 

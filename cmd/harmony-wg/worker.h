@@ -21,7 +21,8 @@ struct workers {
 	struct workers_queue queue[QUEUES_MAX]; /* path->queues of them; tx and rx: the caller's */
 	pthread_barrier_t started;              /* system calls are filtered after it */
 	pthread_t thread[2 * QUEUES_MAX];
-	unsigned n; /* threads that were started */
+	_Atomic unsigned begun; /* threads that have a name */
+	unsigned n;             /* threads that were started */
 };
 
 /* Starts the threads and returns once they have made the system calls of their beginning. They
