@@ -41,11 +41,11 @@ static void send_replies(struct gate *g)
 }
 
 static void put(struct gate *g, const uint8_t *data, uint32_t len, const struct wg_endpoint *from,
-		bool proved)
+		enum handshake_kind kind)
 {
 	bool wake = false;
 
-	if (handshake_put(g->path->handshakes, data, len, from, proved, &wake))
+	if (handshake_put(g->path->handshakes, data, len, from, kind, &wake))
 		counter_add(&g->counters->handshakes_queued, 1);
 	else
 		counter_add(&g->counters->handshakes_dropped, 1);
@@ -77,13 +77,14 @@ void gate_flush(struct gate *g, unsigned datagrams, bool more)
 void gate_take(struct gate *g, const uint8_t *data, uint32_t len, const struct wg_endpoint *from,
 	       struct mono now)
 {
-	bool load = handshake_depth(g->path->handshakes) > HANDSHAKE_LOAD;
+	bool load = handshake_loaded(g->path->handshakes);
 	uint8_t *reply = g->behind < GATE_BEHIND ? g->reply[g->n].cookie : NULL;
 
 	switch (wg_admit(g->lane, data, len, from, load, now, reply)) {
 	case WG_ADMIT_NO: break;
 	case WG_ADMIT_REPLY: add_reply(g, from); break;
-	case WG_ADMIT_YES: put(g, data, len, from, false); break;
-	case WG_ADMIT_PROVED: put(g, data, len, from, true); break;
+	case WG_ADMIT_YES: put(g, data, len, from, HANDSHAKE_UNPROVED); break;
+	case WG_ADMIT_COOKIE: put(g, data, len, from, HANDSHAKE_COOKIE); break;
+	case WG_ADMIT_PROVED: put(g, data, len, from, HANDSHAKE_PROVED); break;
 	}
 }

@@ -78,7 +78,7 @@ enum wg_admission wg_admit(struct wg_lane *l, const void *datagram, size_t len,
 	if (!atomic_load(&d->up) || !atomic_load(&d->has_key))
 		return refuse(l, WG_HS_DOWN);
 	if (kind == WG_KIND_COOKIE) /* has no MAC; who sends one knows an index of ours */
-		return WG_ADMIT_YES;
+		return WG_ADMIT_COOKIE;
 	o = wg_admit_check(d, datagram, len, from, loaded, now, cookie);
 	if (o == WG_HS_INITIATION)
 		return loaded ? WG_ADMIT_PROVED : WG_ADMIT_YES;

