@@ -250,7 +250,7 @@ static int timeout(struct mono next, struct mono now)
 static void save(struct control *c, struct mono *next)
 {
 	struct wg_stats s;
-	struct mono now = mono_now(), may = state_next(c->state);
+	struct mono now = mono_now();
 	struct err e = {0};
 
 	wg_get_stats(c->device, now, &s);
@@ -259,16 +259,14 @@ static void save(struct control *c, struct mono *next)
 	if (n != c->handshakes)
 		c->unsaved = true;
 	c->handshakes = n;
-	if (!c->unsaved)
-		return;
-	if (mono_before(now, may) && !c->end) {
-		if (mono_before(may, *next))
-			*next = may;
-		return;
+	if (c->unsaved && (c->end || !mono_before(now, state_next(c->state)))) {
+		c->unsaved = state_save(c->state, c->device, &e) < 0;
+		if (c->unsaved)
+			log_error("state is not saved", LOG_STR("interface", c->path->tun->name),
+				  LOG_STR("error", e.msg));
 	}
-	c->unsaved = false;
-	if (state_save(c->state, c->device, &e) < 0)
-		log_error("state is not saved", LOG_STR("error", e.msg));
+	if (c->unsaved && mono_before(state_next(c->state), *next))
+		*next = state_next(c->state);
 }
 
 /* No notification tells of an interface that is away. */

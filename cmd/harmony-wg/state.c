@@ -10,6 +10,11 @@
  * whether the peer still has it. No secret is in it.
  *
  * What was read is kept until its peer is configured, and written back until then.
+ *
+ * It is written by the control thread, which waits for the disk (fsync(2)): data goes on meanwhile,
+ * handshakes and requests wait. So a save has at most a twentieth of control's time: a disk that
+ * takes a second is asked twice a minute. One that fails is tried again, after 2 s and then twice
+ * as long each time, up to 64 s.
  */
 #include "state.h"
 
@@ -31,6 +36,8 @@
 #define FIELDS    5
 #define LINE_MAX_ 256
 #define FILE_MAX  (32 << 20)
+#define GAP       NS_PER_SEC
+#define PUT_OFF   6 /* failures in a row, each of which doubles the gap */
 
 /* ── text ───────────────────────────────────────────────────────────────────────────────── */
 
@@ -255,10 +262,11 @@ int state_save(struct state *s, struct wg_device *d, struct err *e)
 		r = replace(s, &b, e);
 	s->saved = mono_now();
 	s->took = mono_since(s->saved, begin);
+	s->failed = r == 0 ? 0 : s->failed < PUT_OFF ? s->failed + 1 : PUT_OFF;
 	return r;
 }
 
 struct mono state_next(const struct state *s)
 {
-	return mono_add(s->saved, NS_PER_SEC + 20 * s->took);
+	return mono_add(s->saved, (GAP << s->failed) + 20 * s->took);
 }

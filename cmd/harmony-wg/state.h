@@ -16,7 +16,8 @@ struct state {
 	struct wg_peer_state *loaded; /* of peers that are not configured yet; owned */
 	size_t n, cap;
 	struct mono saved;
-	int64_t took; /* the last save, in nanoseconds */
+	int64_t took;    /* the last save, in nanoseconds */
+	unsigned failed; /* saves, in a row */
 };
 
 /* Opens the directory, which is made where it is missing (0700, of `uid` and `gid`), and reads
@@ -31,7 +32,7 @@ void state_close(struct state *s);
 void state_restore(struct state *s, struct wg_device *d, struct wg_time now);
 /* Replaces the file atomically. */
 int state_save(struct state *s, struct wg_device *d, struct err *e);
-/* When it may be saved again: a second after the last time, later where saving is slow. */
+/* When it may be saved again: a second after the last time, later where saving is slow or fails. */
 struct mono state_next(const struct state *s);
 
 #endif
