@@ -18,13 +18,14 @@
 #include "base/mem.h"
 
 /* One name for each on every machine: arm64 has neither poll nor epoll_wait. Not among them is
- * mremap: where it fails malloc copies. */
+ * mremap: where it fails malloc copies; nor what abort(3) sends its signal by, which could send one
+ * to any process of this user: it ends by the instruction that stands behind it, with SIGSEGV. */
 static const char *const calls[] = {
 	/* all threads */
 	"read",           /* TUN, event counters, signals, the socket's end */
 	"write",          /* event counters, the log, state, answers */
 	"close",          /* clients, replaced sockets, the state file */
-	"futex",          /* the works' locks, malloc's, the end of threads */
+	"futex",          /* locks: malloc's, the queue's of handshakes; the end of threads */
 	"clock_gettime",  /* where the clock is not in the vDSO */
 	"getrandom",      /* ephemeral keys, indices, nonces of cookies */
 	"exit",           /* of a thread */

@@ -9,13 +9,16 @@
 #
 # Each pair carries one TCP stream at RATE for the whole time, and a ping each 100 ms. In the end:
 # no silence of a second, the stream never without a byte in a second, a new session
-# every two minutes, memory and descriptors as at the beginning. SOAK_WITH=NAME: only with programs of such a name.
+# every two minutes, memory and descriptors as at the beginning. A device that ends meanwhile is told
+# of when it does: its status, its last words, and the kernel's. SOAK_WITH=NAME: only with programs of such a name.
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 need_netns
 need_tun
 need wg=wireguard-tools ping=iputils-ping iperf3=iperf3 jq=jq
 seconds=${SOAK_SECONDS:-1800} rate=${RATE:-20M}
+read -r booted _ </proc/uptime
+export PEER_LOG_LEVEL=${PEER_LOG_LEVEL:-info}
 cache=${HARMONY_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/harmony-agent}
 
 others=()
@@ -62,6 +65,38 @@ done
 sleep 10
 for i in "${!others[@]}"; do
   size0[$i]=$(size "$i") fds0[$i]=$(descriptors "$i")
+done
+
+# An end by a signal has the status 128 and its number; 139 may be abort(3): docs/wireguard-device.md.
+declare -A lost=()
+kernel_said() { # of these programs, since the start
+  dmesg 2>&1 | awk -F '[][]' -v from="$booted" '/^\[/ && $2 + 0 < from {next}
+    /harmony-wg|path\/[0-9]|wireguard|boringtun|[Oo]ut of memory|not permitted/' | tail -n 5 | tr '\n' ' '
+}
+watch() { # NUMBER
+  local name status
+  for name in "peer-a-wg$1" "peer-b$1-wg0"; do
+    if [ -n "${lost[$name]:-}" ] || ! _gone "${BG[$name]}"; then
+      continue
+    fi
+    wait "${BG[$name]}"
+    status=$?
+    lost[$name]=$status
+    not_ok "$(name_of "${others[$1]}"): $name" "ended after $SECONDS s with status $status; last words: $(tail -n 5 "$TMP/$name.log" | tr '\n' ' '); kernel: $(kernel_said)"
+  done
+}
+streaming() {
+  local i
+  for i in "${!others[@]}"; do
+    _gone "${BG[stream$i]}" || return 0
+  done
+  return 1
+}
+while streaming; do
+  sleep 1
+  for i in "${!others[@]}"; do
+    watch "$i"
+  done
 done
 for i in "${!others[@]}"; do
   wait "${BG[stream$i]}" "${BG[ping$i]}"

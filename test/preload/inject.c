@@ -5,7 +5,8 @@
  *     errno of sendmmsg, errno of sendmsg, errno of recvmmsg, calls of recvmmsg ever (counted
  * here), errno of reading the TUN that was made last
  *
- * 0: the call is made. INJECT_IOCTL=REQUEST[,REQUEST]: these ioctls fail with EINVAL always.
+ * 0: the call is made; 255 for recvmmsg: abort(3). INJECT_IOCTL=REQUEST[,REQUEST]: these ioctls
+ * fail with EINVAL always.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -69,6 +70,8 @@ ssize_t sendmsg(int fd, const struct msghdr *m, int flags)
 int recvmmsg(int fd, struct mmsghdr *m, unsigned n, int flags, struct timespec *timeout)
 {
 	words->received++;
+	if (words->recvmmsg == 255)
+		abort();
 	return failed(words->recvmmsg) ? -1 : REAL(recvmmsg)(fd, m, n, flags, timeout);
 }
 
