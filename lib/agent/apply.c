@@ -346,7 +346,9 @@ static int put_back(struct run *run, const struct agent_op *op, unsigned ifindex
 
 		if (route.dst.addr.family == AF_INET)
 			r = nl_route_add(run->s->route, &route, NL_ROUTE_EXCL, e);
-		if (r == -EEXIST)
+		/* Nobody's route went with a link that is down: it has none, and gets them when it
+		 * is up. */
+		if (r == -EEXIST || r == -ENETDOWN)
 			r = 0;
 	}
 	return r;
