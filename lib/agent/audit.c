@@ -36,15 +36,22 @@ static bool is_drift(struct agent *a, const struct agent_op *op)
 }
 
 /* Digests are sums, so that the order does not count; 0 stands for no operation. */
+static uint64_t digest_text(enum agent_op_kind kind, const struct buf *text)
+{
+	const char *s = buf_str(text);
+	uint64_t h = 0xcbf29ce484222325 ^ kind; /* FNV-1a */
+
+	for (size_t i = 0; i < text->len; i++)
+		h = (h ^ (uint8_t)s[i]) * 0x100000001b3;
+	return h;
+}
+
 static uint64_t digest_of(const struct agent_op *op)
 {
 	_cleanup_buf_ struct buf text = BUF_INIT(0);
-	uint64_t h = 0xcbf29ce484222325 ^ op->kind; /* FNV-1a */
 
 	agent_op_text(op, &text);
-	for (size_t i = 0; i < text.len; i++)
-		h = (h ^ (uint8_t)buf_str(&text)[i]) * 0x100000001b3;
-	return h;
+	return digest_text(op->kind, &text);
 }
 
 uint64_t agent_audit_digest(const struct agent_plan *p)
@@ -81,7 +88,7 @@ void agent_audit_applied(void *arg, const struct agent_op *op, int code, const c
 	if (code == 0) {
 		a->counts.ops[op->kind]++;
 		run->n_done++;
-		run->done_ops += digest_of(op);
+		run->done_ops += digest_text(op->kind, &text);
 		if (!run->first_done[0])
 			snprintf(run->first_done, sizeof(run->first_done), "%s", buf_str(&text));
 		if (n && op->kind == AGENT_OP_LINK_CREATE)
