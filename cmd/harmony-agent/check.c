@@ -68,7 +68,7 @@ static int parse(int argc, char **argv, const struct option *options, struct set
 		case OPT_GUARD: s->guard = true; break;
 		case OPT_JSON: s->json = true; break;
 		case OPT_KEYS: s->keys = true; break;
-		case 'h': s->help = true; return 0;
+		case 'h': s->help = true; return EXIT_OK;
 		default:
 			return cmd_fail(argv[0], EXIT_USAGE,
 					"'harmony-agent %s --help' lists the options", argv[0]);
@@ -77,7 +77,26 @@ static int parse(int argc, char **argv, const struct option *options, struct set
 	if (optind == argc)
 		return cmd_fail(argv[0], EXIT_USAGE, "found no path, accepted: one or more");
 	s->node = node_name(s->node);
-	return 0;
+	return EXIT_OK;
+}
+
+/* The arguments, and the documents that they name: -1 to go on, else the status to end with. */
+static int begin(int argc, char **argv, const struct option *options, const char *help,
+		 struct settings *s, struct agent_docs *docs)
+{
+	struct err e = {0};
+	int r = parse(argc, argv, options, s);
+
+	if (r != EXIT_OK)
+		return r;
+	if (s->help) {
+		fputs(help, stdout);
+		return EXIT_OK;
+	}
+	if (agent_files_read((const char *const *)argv + optind, (size_t)(argc - optind), docs,
+			     &e) < 0)
+		return cmd_fail(argv[0], EXIT_USAGE, "%s", e.msg);
+	return -1;
 }
 
 static void write_texts(struct buf *b, const char *name, const struct config_diags *d, bool warning)
@@ -141,18 +160,10 @@ int cmd_check(int argc, char **argv)
 	_cleanup_config_diags_ struct config_diags diags = {0};
 	_cleanup_agent_wanted_ struct agent_wanted *w = NULL;
 	_cleanup_config_ struct config *alone = NULL;
-	struct err e = {0};
-	int r = parse(argc, argv, options, &s);
+	int r = begin(argc, argv, options, check_help, &s, &docs);
 
-	if (r)
+	if (r >= 0)
 		return r;
-	if (s.help) {
-		fputs(check_help, stdout);
-		return EXIT_OK;
-	}
-	if (agent_files_read((const char *const *)argv + optind, (size_t)(argc - optind), &docs,
-			     &e) < 0)
-		return cmd_fail("check", EXIT_USAGE, "%s", e.msg);
 	struct agent_wanted_env env = {.node = s.node, .state_dir = s.state_dir};
 	if (s.keys)
 		r = agent_wanted_load(docs.items, docs.n, &env, true, &w, &diags);
@@ -262,18 +273,10 @@ int cmd_plan(int argc, char **argv)
 	_cleanup_agent_docs_ struct agent_docs docs = {0};
 	_cleanup_config_diags_ struct config_diags diags = {0};
 	_cleanup_agent_wanted_ struct agent_wanted *w = NULL;
-	struct err e = {0};
-	int r = parse(argc, argv, options, &s);
+	int r = begin(argc, argv, options, plan_help, &s, &docs);
 
-	if (r)
+	if (r >= 0)
 		return r;
-	if (s.help) {
-		fputs(plan_help, stdout);
-		return EXIT_OK;
-	}
-	if (agent_files_read((const char *const *)argv + optind, (size_t)(argc - optind), &docs,
-			     &e) < 0)
-		return cmd_fail("plan", EXIT_USAGE, "%s", e.msg);
 	struct agent_wanted_env env = {.node = s.node, .state_dir = s.state_dir};
 	r = agent_wanted_load(docs.items, docs.n, &env, true, &w, &diags);
 	if (r == 0) {
