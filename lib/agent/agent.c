@@ -306,7 +306,7 @@ void agent_load(struct agent *a, bool force)
 	struct err e = {0};
 
 	a->last_read = mono_now();
-	if (a->wanted && agent_wanted_restore_keys(a->wanted, &env, &e))
+	if (a->wanted && agent_wanted_restore_keys(a->wanted, &env))
 		log_warn("a generated key's file was gone, and is written again; to change a key, "
 			 "remove its file while no agent runs");
 	if (a->files)

@@ -38,6 +38,7 @@ static int write_all(int fd, const char *data, size_t len)
 	return 0;
 }
 
+/* Makes the directory, too. */
 static int write_key(const char *dir, const char *path, const struct key *k, struct err *e)
 {
 	char tmp[PATH_MAX], text[KEY_BASE64 + 1];
@@ -45,6 +46,8 @@ static int write_key(const char *dir, const char *path, const struct key *k, str
 
 	if (n < 0 || (size_t)n >= sizeof(tmp))
 		return err_set(e, -ENAMETOOLONG, "state directory %s: the path is too long", dir);
+	if (mkdir(dir, 0700) < 0 && errno != EEXIST)
+		return err_sys(e, -errno, "state directory %s", dir);
 	_cleanup_close_ int fd = mkostemp(tmp, O_CLOEXEC); /* 0600 */
 	if (fd < 0)
 		return err_sys(e, -errno, "state directory %s: no key file can be made", dir);
@@ -66,8 +69,6 @@ static int generate_key(const char *dir, const char *path, struct err *e)
 
 	if (!k)
 		return err_set(e, -ENOMEM, "out of memory");
-	if (mkdir(dir, 0700) < 0 && errno != EEXIST)
-		return err_sys(e, -errno, "state directory %s", dir);
 	if (getrandom(k->b, KEY_LEN, 0) != KEY_LEN)
 		return err_sys(e, -errno, "random bytes for a key");
 	crypto_x25519_clamp(k);
@@ -187,8 +188,7 @@ int agent_wanted_load(const struct config_doc *docs, size_t n_docs,
 	return 0;
 }
 
-bool agent_wanted_restore_keys(const struct agent_wanted *w, const struct agent_wanted_env *env,
-			       struct err *e)
+bool agent_wanted_restore_keys(const struct agent_wanted *w, const struct agent_wanted_env *env)
 {
 	char path[PATH_MAX];
 	bool any = false;
@@ -196,13 +196,11 @@ bool agent_wanted_restore_keys(const struct agent_wanted *w, const struct agent_
 	for (size_t i = 0; env->state_dir && i < w->config->n_networks; i++) {
 		const struct agent_wanted_network *wn = &w->networks[i];
 
-		if (!wn->generated || own_key_path(env->state_dir, wn->conf->name, path, e) < 0 ||
+		if (!wn->generated ||
+		    own_key_path(env->state_dir, wn->conf->name, path, NULL) < 0 ||
 		    access(path, F_OK) == 0 || errno != ENOENT)
 			continue;
-		if (mkdir(env->state_dir, 0700) < 0 && errno != EEXIST)
-			err_sys(e, -errno, "state directory %s", env->state_dir);
-		else if (write_key(env->state_dir, path, wn->keys.private_key, e) == 0)
-			any = true;
+		any |= write_key(env->state_dir, path, wn->keys.private_key, NULL) == 0;
 	}
 	return any;
 }

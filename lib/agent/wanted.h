@@ -40,9 +40,9 @@ int agent_wanted_load(const struct config_doc *docs, size_t n_docs,
 struct config_amendment;
 
 /* Writes back the generated keys in force whose files are gone: another key would lock the node out
- * of all its peers. Whether there was one; where one could not be written, *e says why. */
-bool agent_wanted_restore_keys(const struct agent_wanted *w, const struct agent_wanted_env *env,
-			       struct err *e);
+ * of all its peers. Whether there was one. Where one cannot be written, reading the configuration
+ * fails for the same reason, and says so. */
+bool agent_wanted_restore_keys(const struct agent_wanted *w, const struct agent_wanted_env *env);
 
 /* Whether each key is what it was when `w` was read (a key file or an entry of the Secret may
  * change without any document doing so): 1; 0 where one is not, or cannot be read; -ENOMEM. */
