@@ -1,229 +1,18 @@
 /*
- * Theory of operation. The two texts have a beginning and an end in common. The part between is
- * widened to whole peers:
- *
- *     …common…  [[network.X.peers]] ….edit…. [[network.X.peers]] …common…
- *               ^ from: the last header        ^ to: the first header behind the
- *                 before the edit                edit, or the end of the text
- *
- * The parser reads from the beginning to the end and looks nowhere back, so up to `from` it does
- * the same with both texts. There it is at the beginning of a line, about to read one more element
- * of network.X.peers. The part between is then read by itself, by config_read. Since each of its
- * headers is that same one (a line that begins with '[' in another way ends the attempt), it means
- * the same by itself as in its place. It ends at the end of a line, so the parser comes to `to`
- * as it did before: at the beginning of a line, about to begin an element, whatever stood in the
- * elements before. From there on the texts are the same, and so is what is read.
- *
- * A peer that stands in both parts and is the same (its neighbour was edited) is set aside.
+ * Theory of operation. amend_part.c finds the part of the text that differs, in whole peers, and
+ * reads it. A peer that stands in the part before and after and is the same (its neighbour was
+ * edited) is set aside.
  *
  * What must hold between peers is then asked for those that are new: config_read has compared them
  * with each other; here they are compared with all that stay. Any clash is left to config_read,
  * which has the words for it.
- *
- * Where the old text begins and ends its peers is known from the places in the configuration, so
- * it is not parsed again.
  */
-#include "base/str.h"
-#include "config/amend.h"
-#include "config/model_priv.h"
+#include "config/amend_priv.h"
 
 #include <errno.h>
 #include <string.h>
 
-struct span {
-	const char *text;
-	size_t from, to;
-};
-
-static size_t common_prefix(const char *a, const char *b, size_t n)
-{
-	size_t i = 0;
-
-	/* In pieces first: the C library compares many bytes at once. */
-	while (n - i >= 4096 && memcmp(a + i, b + i, 4096) == 0)
-		i += 4096;
-	while (i < n && a[i] == b[i])
-		i++;
-	return i;
-}
-
-/* Both pointers are behind the end. */
-static size_t common_suffix(const char *a, const char *b, size_t n)
-{
-	size_t i = 0;
-
-	while (n - i >= 4096 && memcmp(a - i - 4096, b - i - 4096, 4096) == 0)
-		i += 4096;
-	while (i < n && a[-1 - (ptrdiff_t)i] == b[-1 - (ptrdiff_t)i])
-		i++;
-	return i;
-}
-
-static bool has_bom(const struct config_doc *d)
-{
-	return d->len >= 3 && memcmp(d->text, "\xEF\xBB\xBF", 3) == 0;
-}
-
-static bool begins_line(const char *text, size_t at)
-{
-	return at == 0 || text[at - 1] == '\n';
-}
-
-/* The last peer's header at or before `edit_from`, in whichever network. */
-static bool find_from(const struct config *c, const char *source, size_t edit_from,
-		      size_t *ret_network, size_t *ret_from)
-{
-	bool found = false;
-
-	for (size_t i = 0; i < c->n_networks; i++) {
-		const struct config_network *n = &c->networks[i];
-
-		for (size_t j = 0; n->source == source && j < n->n_peers; j++) {
-			size_t at = n->peers[j].pos.offset;
-
-			if (at > edit_from || (found && at < *ret_from))
-				continue;
-			found = true;
-			*ret_from = at;
-			*ret_network = i;
-		}
-	}
-	return found;
-}
-
-/* The network's first header behind the edit that stays where it is. */
-static size_t find_to(const struct config_network *n, size_t from, size_t edit_to, size_t end)
-{
-	size_t to = end;
-
-	for (size_t j = 0; j < n->n_peers; j++) {
-		size_t at = n->peers[j].pos.offset;
-
-		if (at > from && at >= edit_to && at < to)
-			to = at;
-	}
-	return to;
-}
-
-/* The part begins with that header, no line of it begins with '[' in another way, and it ends with
- * a line. */
-static bool is_all_peers(const struct span *s, const char *header, size_t header_len, bool last)
-{
-	const char *end = s->text + s->to;
-
-	if (s->from == s->to)
-		return true;
-	if (s->text[s->from] != '[' || (!last && end[-1] != '\n'))
-		return false;
-	for (const char *line = s->text + s->from; line && line < end;) {
-		const char *p = line, *nl = memchr(line, '\n', (size_t)(end - line));
-
-		while (p < end && (*p == ' ' || *p == '\t'))
-			p++;
-		if (p < end && *p == '[' &&
-		    (p != line || (size_t)(end - p) < header_len ||
-		     memcmp(p, header, header_len) != 0))
-			return false;
-		line = nl ? nl + 1 : NULL;
-	}
-	return true;
-}
-
-static int count_lines(const struct span *s)
-{
-	int n = 0;
-
-	for (size_t i = s->from; i < s->to; i++)
-		n += s->text[i] == '\n';
-	return n;
-}
-
-/* Where the edit stands: a->network, a->behind, and the two parts that differ. */
-static bool locate(const struct config *c, const struct config_doc *was,
-		   const struct config_doc *now, struct config_amendment *a, struct span *before,
-		   struct span *after)
-{
-	size_t shorter = was->len < now->len ? was->len : now->len;
-	size_t head = common_prefix(was->text, now->text, shorter);
-	size_t tail = common_suffix(was->text + was->len, now->text + now->len, shorter - head);
-	size_t from = 0, to, header_len;
-	const char *close;
-
-	if (!find_from(c, a->source, head, &a->network, &from))
-		return false;
-	to = find_to(&c->networks[a->network], from, was->len - tail, was->len);
-	*before = (struct span){was->text, from, to};
-	*after = (struct span){now->text, from, now->len - (was->len - to)};
-	if (!begins_line(was->text, from) || (to < was->len && !begins_line(was->text, to)))
-		return false;
-	close = memmem(was->text + from, to - from, "]]", 2);
-	if (!close || !str_starts(was->text + from, "[["))
-		return false;
-	header_len = (size_t)(close + 2 - (was->text + from));
-	a->behind = (unsigned)to;
-	a->bytes = (int)((long)now->len - (long)was->len);
-	a->lines = count_lines(after) - count_lines(before);
-	return is_all_peers(before, was->text + from, header_len, to == was->len) &&
-	       is_all_peers(after, was->text + from, header_len, to == was->len);
-}
-
-static bool is_within(const struct cfg_pos *pos, const struct span *s)
-{
-	return pos->offset >= s->from && pos->offset < s->to;
-}
-
-static int find_gone(const struct config_network *n, const struct span *before,
-		     struct config_amendment *a)
-{
-	a->gone = calloc(CONFIG_AMEND_MAX, sizeof(*a->gone));
-	a->gone_at = calloc(CONFIG_AMEND_MAX, sizeof(*a->gone_at));
-	if (!a->gone || !a->gone_at)
-		return -ENOMEM;
-	for (size_t i = 0; i < n->n_peers; i++) {
-		if (!is_within(&n->peers[i].pos, before))
-			continue;
-		if (a->n_gone == CONFIG_AMEND_MAX)
-			return -EAGAIN;
-		a->gone_at[a->n_gone++] = i;
-	}
-	return 0;
-}
-
-/* The new part by itself. Its places are counted from its own beginning. */
-static int read_part(const struct config *whole, const struct config_doc *now,
-		     const struct span *after, struct cfg_pos origin, struct config_amendment *a)
-{
-	const struct config_network *n = &whole->networks[a->network];
-	struct config_doc part = {now->name, CONFIG_TOML, after->text + after->from,
-				  after->to - after->from};
-	_cleanup_config_diags_ struct config_diags diags = {0};
-	_cleanup_config_ struct config *c = NULL;
-	int r;
-
-	a->n_values = whole->n_values;
-	if (part.len == 0)
-		return 0;
-	r = config_read(&part, 1, NULL, &c, &diags);
-	if (r < 0)
-		return r == -ENOMEM ? r : -EAGAIN;
-	a->n_values = whole->n_values + c->n_values; /* those that go are not taken off */
-	if (a->n_values > CFG_MAX_VALUES || diags.n || c->n_networks != 1 ||
-	    !str_eq(c->networks[0].name, n->name) || c->networks[0].n_peers > CONFIG_AMEND_MAX ||
-	    c->networks[0].n_claimed > CONFIG_AMEND_PREFIXES)
-		return -EAGAIN;
-	a->come = mem_steal(&c->networks[0].peers);
-	a->n_come = c->networks[0].n_peers;
-	c->networks[0].n_peers = 0;
-	for (size_t i = 0; i < a->n_come; i++) {
-		a->come[i].pos.offset += origin.offset;
-		a->come[i].pos.line += origin.line - 1;
-		if (config_keyref_is_set(&a->come[i].preshared)) {
-			a->come[i].preshared.pos.offset += origin.offset;
-			a->come[i].preshared.pos.line += origin.line - 1;
-		}
-	}
-	return 0;
-}
+#include "base/str.h"
 
 static bool same_text(const char *a, const char *b)
 {
@@ -394,33 +183,23 @@ static const char *source_of(const struct config *c, const char *name)
 	return NULL;
 }
 
-static struct cfg_pos pos_at(const struct config_network *n, size_t offset)
+static bool has_bom(const struct config_doc *d)
 {
-	for (size_t i = 0; i < n->n_peers; i++)
-		if (n->peers[i].pos.offset == offset)
-			return n->peers[i].pos;
-	return (struct cfg_pos){0}; /* not reached: find_from has found it */
+	return d->len >= 3 && memcmp(d->text, "\xEF\xBB\xBF", 3) == 0;
 }
 
 static int amendment_read(const struct config *c, const struct config_doc *was,
 			  const struct config_doc *now, struct config_amendment *a)
 {
-	struct span before, after;
 	int r;
 
 	a->source = source_of(c, was->name);
-	if (!c->clean || !a->source || was->format != CONFIG_TOML || now->format != CONFIG_TOML ||
+	if (!c->clean || !a->source || was->format == CONFIG_JSON || was->format != now->format ||
 	    has_bom(was) || has_bom(now) || now->len > CFG_MAX_BYTES)
 		return -EAGAIN;
-	if (!locate(c, was, now, a, &before, &after))
-		return -EAGAIN;
-
-	const struct config_network *n = &c->networks[a->network];
-	r = find_gone(n, &before, a);
+	r = config_amend_part(c, was, now, a);
 	if (r == 0)
-		r = read_part(c, now, &after, pos_at(n, before.from), a);
-	if (r == 0)
-		r = set_aside(n, a);
+		r = set_aside(&c->networks[a->network], a);
 	return r < 0 ? r : fits(c, a) ? 0 : -EAGAIN;
 }
 

@@ -4,8 +4,9 @@
  * the one that config_read would give for the new text, or there is none.
  *
  * It is for the frequent small edit of a large document, and gives up (-EAGAIN: read the whole)
- * on whatever is unusual: another spelling than TOML with [[network.NAME.peers]], any finding,
- * errors and warnings alike, anything that touches another peer. So whatever has to be said is
+ * on whatever is unusual: another spelling than [[network.NAME.peers]] in TOML or a "- " for each
+ * peer on a line of its own in YAML (of ASCII), any finding, errors and warnings alike, anything
+ * that touches another peer. So whatever has to be said is
  * said by config_read.
  */
 #ifndef CONFIG_AMEND_H

@@ -28,7 +28,8 @@ enum cfg_type {
  * makes a) begins at its name. */
 struct cfg_pos {
 	unsigned line, column;
-	unsigned offset; /* TOML only: bytes from the beginning, a byte order mark not counted */
+	unsigned offset; /* bytes from the beginning, a byte order mark not counted; TOML, and
+			  * YAML of ASCII; else 0 */
 };
 
 struct cfg_value;

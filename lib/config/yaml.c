@@ -25,6 +25,7 @@ struct reader {
 	yaml_parser_t parser;
 	const char *text;
 	size_t len;
+	bool is_ascii;
 	struct cfg_index index;
 	size_t n_values;
 	struct cfg_pos *ret_pos;
@@ -46,10 +47,13 @@ static void event_clear(yaml_event_t *event)
  * Places and errors.
  */
 
-static struct cfg_pos pos_of(yaml_mark_t mark)
+/* libyaml counts characters: its index is an offset in bytes where the text is ASCII. Otherwise
+ * the offset is not told (0). */
+static struct cfg_pos pos_of(const struct reader *y, yaml_mark_t mark)
 {
 	return (struct cfg_pos){.line = (unsigned)mark.line + 1,
-				.column = (unsigned)mark.column + 1};
+				.column = (unsigned)mark.column + 1,
+				.offset = y->is_ascii ? (unsigned)mark.index : 0};
 }
 
 static int fail_pos(struct reader *y, struct cfg_pos pos, int code, const char *message)
@@ -62,7 +66,7 @@ static int fail_pos(struct reader *y, struct cfg_pos pos, int code, const char *
 
 static int fail(struct reader *y, yaml_mark_t mark, const char *message)
 {
-	return fail_pos(y, pos_of(mark), -EINVAL, message);
+	return fail_pos(y, pos_of(y, mark), -EINVAL, message);
 }
 
 static int fail_memory(struct reader *y)
@@ -135,8 +139,8 @@ static int new_value(struct reader *y, enum cfg_type type, yaml_mark_t mark, str
 	struct cfg_value *v;
 
 	if (++y->n_values > CFG_MAX_VALUES)
-		return fail_pos(y, pos_of(mark), -E2BIG, "more than 1048576 values");
-	v = cfg_value_new(type, pos_of(mark));
+		return fail_pos(y, pos_of(y, mark), -E2BIG, "more than 1048576 values");
+	v = cfg_value_new(type, pos_of(y, mark));
 	if (!v)
 		return fail_memory(y);
 	*ret = v;
@@ -435,7 +439,7 @@ static int read_pair(struct reader *y, const yaml_event_t *key_event, unsigned d
 	if (r < 0)
 		return r;
 	if (cfg_index_add(&y->index, table, key, key_event->data.scalar.length,
-			  pos_of(key_event->start_mark), value) < 0)
+			  pos_of(y, key_event->start_mark), value) < 0)
 		return fail_memory(y);
 	key = NULL;
 	value = NULL;
@@ -475,7 +479,7 @@ static int read_value(struct reader *y, yaml_event_t *event, unsigned depth, str
 	if (event->type == YAML_SCALAR_EVENT)
 		return read_scalar(y, event, ret);
 	if (++depth > CFG_MAX_DEPTH)
-		return fail_pos(y, pos_of(event->start_mark), -E2BIG,
+		return fail_pos(y, pos_of(y, event->start_mark), -E2BIG,
 				"nested deeper than 64 levels");
 	return event->type == YAML_SEQUENCE_START_EVENT
 		       ? read_sequence(y, event->start_mark, depth, ret)
@@ -535,6 +539,15 @@ static int read_document(struct reader *y, struct cfg_value **ret)
 	return 0;
 }
 
+static bool is_ascii(const char *text, size_t len)
+{
+	unsigned char all = 0;
+
+	for (size_t i = 0; i < len; i++)
+		all |= (unsigned char)text[i];
+	return all < 0x80;
+}
+
 int yaml_parse(const char *text, size_t len, struct cfg_value **ret, struct cfg_pos *ret_pos,
 	       struct err *e)
 {
@@ -546,7 +559,11 @@ int yaml_parse(const char *text, size_t len, struct cfg_value **ret, struct cfg_
 		text += 3;
 		len -= 3;
 	}
-	struct reader y = {.text = text, .len = len, .ret_pos = ret_pos, .e = e};
+	struct reader y = {.text = text,
+			   .len = len,
+			   .is_ascii = is_ascii(text, len),
+			   .ret_pos = ret_pos,
+			   .e = e};
 	if (len > CFG_MAX_BYTES) {
 		char message[96];
 

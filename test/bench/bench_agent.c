@@ -1,7 +1,8 @@
 /*
  * What agent.bench needs beside the agent itself:
  *
- *     bench_agent gen toml|wg N [CHANGED]   a network of N peers with two allowed IPs each, as the
+ *     bench_agent gen toml|yaml|wg N [CHANGED]
+ *                                           a network of N peers with two allowed IPs each, as the
  *                                           agent's document or as wg(8) reads it; with CHANGED
  *                                           the first peer has a third one
  *     bench_agent parse FILE ROUNDS         time to read and validate the document
@@ -14,6 +15,7 @@
  */
 #include "agent/plan.h"
 #include "base/buf.h"
+#include "base/str.h"
 #include "base/time.h"
 #include "config/model.h"
 #include "uapi/uapi.h"
@@ -43,27 +45,40 @@ static void allowed_of(unsigned i, char v4[32], char v6[32])
 	snprintf(v6, 32, "fd42:1::%x:%x/128", i >> 16, i & 0xffff);
 }
 
-static void gen(bool toml, unsigned n, bool changed)
+static const char toml_peer[] = "\n[[network.bench.peers]]\nname = \"peer-%u\"\n"
+				"public_key = \"%s\"\nendpoint = \"198.18.%u.%u:51820\"\n"
+				"allowed_ips = [\"%s\", \"%s\"%s%s%s]\n";
+/* As Helm renders it. */
+static const char yaml_peer[] = "    - name: peer-%u\n      public_key: %s\n"
+				"      endpoint: 198.18.%u.%u:51820\n"
+				"      allowed_ips:\n      - %s\n      - %s\n%s%s%s";
+
+static void gen(const char *language, unsigned n, bool changed)
 {
+	bool toml = strcmp(language, "toml") == 0, yaml = strcmp(language, "yaml") == 0;
+
 	if (toml)
 		printf("[network.bench]\naddress = \"10.1.0.1/16\"\nlisten_port = 51820\n");
+	if (yaml)
+		printf("network:\n  bench:\n    address: 10.1.0.1/16\n    listen_port: 51820\n"
+		       "    peers:\n");
 	for (unsigned i = 0; i < n; i++) {
+		const char *more = changed && i == 0 ? "10.2.0.0/16" : "";
 		struct key k = key_of(i);
 		char text[KEY_BASE64], v4[32], v6[32];
 
 		key_to_base64(&k, text);
 		allowed_of(i, v4, v6);
 		if (toml)
-			printf("\n[[network.bench.peers]]\nname = \"peer-%u\"\n"
-			       "public_key = \"%s\"\nendpoint = \"198.18.%u.%u:51820\"\n"
-			       "allowed_ips = [\"%s\", \"%s\"%s]\n",
-			       i, text, i >> 8 & 255, i & 255, v4, v6,
-			       changed && i == 0 ? ", \"10.2.0.0/16\"" : "");
+			printf(toml_peer, i, text, i >> 8 & 255, i & 255, v4, v6,
+			       *more ? ", \"" : "", more, *more ? "\"" : "");
+		else if (yaml)
+			printf(yaml_peer, i, text, i >> 8 & 255, i & 255, v4, v6,
+			       *more ? "      - " : "", more, *more ? "\n" : "");
 		else
 			printf("[Peer]\nPublicKey = %s\nEndpoint = 198.18.%u.%u:51820\n"
-			       "AllowedIPs = %s, %s%s\n",
-			       text, i >> 8 & 255, i & 255, v4, v6,
-			       changed && i == 0 ? ", 10.2.0.0/16" : "");
+			       "AllowedIPs = %s, %s%s%s\n",
+			       text, i >> 8 & 255, i & 255, v4, v6, *more ? ", " : "", more);
 	}
 }
 
@@ -85,7 +100,8 @@ static int parse(const char *path, unsigned rounds)
 		buf_add(&text, chunk, n);
 	fclose(f);
 	for (unsigned i = 0; i < rounds; i++) {
-		struct config_doc doc = {path, CONFIG_TOML, buf_str(&text), text.len};
+		struct config_doc doc = {path, str_ends(path, ".yaml") ? CONFIG_YAML : CONFIG_TOML,
+					 buf_str(&text), text.len};
 		_cleanup_config_diags_ struct config_diags diags = {0};
 		_cleanup_config_ struct config *c = NULL;
 		struct mono start = mono_now();
@@ -211,7 +227,7 @@ static int plans(unsigned n, unsigned rounds)
 int main(int argc, char **argv)
 {
 	if (argc >= 4 && strcmp(argv[1], "gen") == 0) {
-		gen(strcmp(argv[2], "toml") == 0, (unsigned)atoi(argv[3]), argc > 4);
+		gen(argv[2], (unsigned)atoi(argv[3]), argc > 4);
 		return 0;
 	}
 	if (argc == 4 && strcmp(argv[1], "parse") == 0)
@@ -220,7 +236,7 @@ int main(int argc, char **argv)
 		return plans((unsigned)atoi(argv[2]), (unsigned)atoi(argv[3]));
 	if (argc == 4 && strcmp(argv[1], "dump") == 0)
 		return dump((unsigned)atoi(argv[2]), (unsigned)atoi(argv[3]));
-	fprintf(stderr, "usage: bench_agent gen toml|wg N [CHANGED] | parse FILE ROUNDS | "
+	fprintf(stderr, "usage: bench_agent gen toml|yaml|wg N [CHANGED] | parse FILE ROUNDS | "
 			"dump N ROUNDS | plan N ROUNDS\n");
 	return 2;
 }
