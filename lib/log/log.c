@@ -3,6 +3,11 @@
  * write(2), so that lines of several processes on one pipe do not mix. Values longer than the
  * buffer are cut, never the closing of the record. The settings are set once by main before any
  * thread starts, and only read afterwards: the one global of the tree besides base/secret.c.
+ *
+ * Who reads at the other end (a container runtime, journald) may stop reading. The descriptor
+ * cannot be made non-blocking, since it is shared with whoever else has it; so it is asked first. A
+ * reader that is behind a burst gets PATIENCE; one that does not read within that is not waited for
+ * again until it has.
  */
 #include "log/log.h"
 #include "base/str.h"
@@ -10,6 +15,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <poll.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -18,10 +24,13 @@
 /* Kept free for what closes a record. */
 #define RECORD_TAIL 8
 
+#define PATIENCE_NS (100 * NS_PER_MSEC)
+
 static enum log_format format = LOG_FORMAT_TEXT;
 static enum log_level least = LOG_LEVEL_INFO;
 static int out_fd = STDERR_FILENO;
 static uint64_t dropped;
+static bool stalled; /* the reader */
 
 static const char *const level_names[] = {"debug", "info", "warn", "error"};
 
@@ -185,6 +194,23 @@ static void put_fields(struct record *r, const struct log_field *f)
 	}
 }
 
+/* Whether a record can be written without waiting for the reader. */
+static bool is_writable(void)
+{
+	bool was_stalled = __atomic_load_n(&stalled, __ATOMIC_RELAXED), is_stalled;
+	struct timespec patience = {.tv_nsec = was_stalled ? 0 : PATIENCE_NS};
+	struct pollfd p = {.fd = out_fd, .events = POLLOUT};
+	int n;
+
+	do {
+		n = ppoll(&p, 1, &patience, NULL);
+	} while (n < 0 && errno == EINTR);
+	is_stalled = n == 0; /* what cannot be asked (-1) can be tried */
+	if (is_stalled != was_stalled)
+		__atomic_store_n(&stalled, is_stalled, __ATOMIC_RELAXED);
+	return !is_stalled;
+}
+
 void log_write(enum log_level level, const char *msg, const struct log_field *fields)
 {
 	int saved = errno;
@@ -214,7 +240,7 @@ void log_write(enum log_level level, const char *msg, const struct log_field *fi
 		put_fields(&r, fields);
 		r.text[r.len++] = '\n';
 	}
-	if (write(out_fd, r.text, r.len) != (ssize_t)r.len)
+	if (!is_writable() || write(out_fd, r.text, r.len) != (ssize_t)r.len)
 		__atomic_add_fetch(&dropped, 1, __ATOMIC_RELAXED);
 	errno = saved;
 }

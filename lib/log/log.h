@@ -5,8 +5,9 @@
  *     log_info("interface up", LOG_STR("network", name), LOG_INT("mtu", mtu));
  *
  * Libraries log at debug only; whoever decides logs, once. Key material is never a field or part
- * of a message. Records go to one file descriptor with one write each; a full pipe drops the
- * record and counts it, the caller never blocks for long and never fails.
+ * of a message. Records go to one file descriptor with one write each. Where nobody reads them and
+ * the pipe or socket is full, a record waits for at most 100 ms, those behind it do not wait, and
+ * are dropped and counted; the caller never fails.
  */
 #ifndef LOG_LOG_H
 #define LOG_LOG_H

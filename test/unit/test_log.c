@@ -6,8 +6,12 @@
 #include <fcntl.h>
 #include <json-c/json_object.h>
 #include <math.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "base/str.h"
 #include "json/json.h"
@@ -165,9 +169,81 @@ START_TEST(full_pipe)
 }
 END_TEST
 
+/* As a program inherits them: writes wait. Nobody reads, then somebody does. */
+static void nobody_reads(int from, int to)
+{
+	static char text[1 << 20];
+	uint64_t before;
+
+	log_setup(LOG_FORMAT_JSON, LOG_LEVEL_INFO, to);
+	before = log_dropped();
+	alarm(3);
+	for (unsigned i = 0; i < 20000; i++)
+		log_info("a line", LOG_STR("more", "of some length, so that it is soon full"));
+	alarm(0);
+	ck_assert_uint_gt(log_dropped(), before);
+
+	ssize_t n = read(from, text, sizeof(text));
+	ck_assert_int_gt(n, 4096);
+	before = log_dropped();
+	log_info("again");
+	ck_assert_uint_eq(log_dropped(), before);
+	close(from);
+	close(to);
+}
+
+START_TEST(nobody_reads_the_pipe)
+{
+	ck_assert_int_eq(pipe2(pipes, O_CLOEXEC), 0);
+	nobody_reads(pipes[0], pipes[1]);
+}
+END_TEST
+
+START_TEST(nobody_reads_the_socket)
+{
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pipes), 0);
+	nobody_reads(pipes[0], pipes[1]);
+}
+END_TEST
+
+static void *read_slowly(void *arg)
+{
+	unsigned *lines = arg;
+	char text[512];
+	ssize_t n;
+
+	while ((n = read(pipes[0], text, sizeof(text))) > 0) {
+		for (ssize_t i = 0; i < n; i++)
+			*lines += text[i] == '\n';
+		nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
+	}
+	return NULL;
+}
+
+/* A burst that the reader is behind is not dropped. */
+START_TEST(slow_reader)
+{
+	uint64_t before = log_dropped();
+	unsigned lines = 0;
+	pthread_t thread;
+
+	ck_assert_int_eq(pipe2(pipes, O_CLOEXEC), 0);
+	log_setup(LOG_FORMAT_JSON, LOG_LEVEL_INFO, pipes[1]);
+	ck_assert_int_eq(pthread_create(&thread, NULL, read_slowly, &lines), 0);
+	for (unsigned i = 0; i < 5000; i++)
+		log_info("a line", LOG_INT("n", i));
+	close(pipes[1]);
+	pthread_join(thread, NULL);
+	ck_assert_uint_eq(log_dropped(), before);
+	ck_assert_uint_eq(lines, 5000);
+	close(pipes[0]);
+}
+END_TEST
+
 static Suite *suite(void)
 {
-	return UNIT_SUITE("log", fields, any_value, long_values, levels, full_pipe);
+	return UNIT_SUITE("log", fields, any_value, long_values, levels, full_pipe,
+			  nobody_reads_the_pipe, nobody_reads_the_socket, slow_reader);
 }
 
 UNIT_MAIN(suite)
