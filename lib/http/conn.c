@@ -13,6 +13,11 @@
  * for the state's own limit; it is not moved by bytes that arrive, so a client that drips them is
  * cut (408) when the time for the request is over.
  *
+ * Where there is no room for one more connection, the one that has waited longest without a request
+ * gives way, then the one whose request has been incomplete for longest, then the one whose answer
+ * has been. An honest request is whole within milliseconds, so that those who hold connections hold
+ * them against each other.
+ *
  * LINGER: after an answer that ends the connection the client may still be sending. Closing then
  * would reset the connection and lose the answer on its way, so only our side is shut, and what
  * comes is thrown away for a second.
@@ -24,6 +29,8 @@
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <string.h>
+
+#include "base/mem.h"
 
 #define WRITE_MAX (1 << 20)
 #define LINGER_MS 1000
@@ -39,7 +46,7 @@ struct http_conn {
 	bool started;   /* the first byte of a request is there */
 	bool fresh;     /* no request yet: may be taken over */
 	size_t scanned; /* of the input, for the head's end */
-	size_t counted; /* of the server's `bodies` */
+	size_t counted; /* in the server's `bodies` */
 	struct http_request req;
 };
 
@@ -83,18 +90,41 @@ void http_conns_free(struct http_server *s)
 		http_conn_free(c);
 }
 
-void http_conn_free_oldest_idle(struct http_server *s)
+static bool is_idle(const struct http_conn *c)
 {
-	list_for_each (c, &s->conns, struct http_conn, node) {
-		bool idle = c->state == CONN_HEAD
-				    ? !c->started
-				    : c->state == CONN_LINGER || c->state == CONN_HANDSHAKE;
+	return c->state == CONN_HEAD ? !c->started
+				     : c->state == CONN_LINGER || c->state == CONN_HANDSHAKE;
+}
 
-		if (!idle)
-			continue;
-		http_conn_free(c);
-		return;
+static bool is_incomplete(const struct http_conn *c)
+{
+	return c->state == CONN_HEAD || c->state == CONN_BODY;
+}
+
+static bool is_any(const struct http_conn *c)
+{
+	return true;
+}
+
+void http_conn_free_oldest(struct http_server *s)
+{
+	static bool (*const who[])(const struct http_conn *) = {is_idle, is_incomplete, is_any};
+
+	for (size_t i = 0; i < ARRAY_LEN(who); i++) {
+		list_for_each (c, &s->conns, struct http_conn, node) {
+			if (!who[i](c))
+				continue;
+			http_conn_free(c);
+			return;
+		}
 	}
+}
+
+/* The time of what it does now begins. */
+static void move_to_end(struct http_conn *c)
+{
+	list_del(&c->node);
+	list_add(&c->server->conns, &c->node);
 }
 
 static void set_timer(struct http_conn *c, unsigned ms)
@@ -124,8 +154,7 @@ static void enter(struct http_conn *c, enum conn_state state)
 		clear_request(c);
 		c->started = false;
 		c->scanned = 0;
-		list_del(&c->node);
-		list_add(&c->server->conns, &c->node);
+		move_to_end(c);
 		bufferevent_enable(c->bev, EV_READ);
 		set_timer(c, l->idle_ms);
 		break;
@@ -210,18 +239,28 @@ static void handle(struct http_conn *c)
 	http_reply_status(req, 404);
 }
 
-/* Large bodies share a limit, or few slow clients would hold much memory. */
-static bool count_body(struct http_conn *c)
+/* Large bodies share a limit, or few slow clients would hold much memory. What has come of them is
+ * counted, not what is announced; the one that has been on its way for longest gives way. Returns
+ * false where that is this one. */
+static bool count_body(struct http_conn *c, size_t arrived)
 {
 	struct http_server *s = c->server;
-	size_t len = (size_t)c->req.head.body_len;
 
-	if (!s->limits.max_bodies || len <= HTTP_SMALL_BODY)
+	if (!s->limits.max_bodies || c->req.head.body_len <= HTTP_SMALL_BODY)
 		return true;
-	if (len > s->limits.max_bodies || s->bodies > s->limits.max_bodies - len)
-		return false;
-	c->counted = len;
-	s->bodies += len;
+	s->bodies += arrived - c->counted;
+	c->counted = arrived;
+	list_for_each_safe (other, &s->conns, struct http_conn, node) {
+		if (s->bodies <= s->limits.max_bodies)
+			break;
+		if (other == c) {
+			s->bodies -= c->counted;
+			c->counted = 0;
+			return false;
+		}
+		if (other->counted)
+			http_conn_free(other);
+	}
 	return true;
 }
 
@@ -243,6 +282,7 @@ static bool read_head(struct http_conn *c)
 		return false;
 	if (!c->started) {
 		c->started = true;
+		move_to_end(c);
 		set_timer(c, l->request_ms);
 	}
 	if (len > l->max_header)
@@ -269,8 +309,6 @@ static bool read_head(struct http_conn *c)
 	int status = http_parse_head(c->req.text.data, (size_t)end, l->max_target, &c->req.head);
 	if (status == 0 && c->req.head.body_len > l->max_body)
 		status = 413;
-	if (status == 0 && !count_body(c))
-		status = 503;
 	if (status)
 		refuse(c, status);
 	else
@@ -281,9 +319,14 @@ static bool read_head(struct http_conn *c)
 static bool read_body(struct http_conn *c)
 {
 	struct evbuffer *in = bufferevent_get_input(c->bev);
-	size_t len = (size_t)c->req.head.body_len;
+	size_t len = (size_t)c->req.head.body_len, arrived = evbuffer_get_length(in);
 
-	if (evbuffer_get_length(in) < len) {
+	if (!count_body(c, arrived < len ? arrived : len)) {
+		evbuffer_drain(in, SIZE_MAX);
+		refuse(c, 503);
+		return true;
+	}
+	if (arrived < len) {
 		if (c->req.head.expect)
 			evbuffer_add_printf(bufferevent_get_output(c->bev),
 					    "HTTP/1.1 100 Continue\r\n\r\n");

@@ -34,7 +34,7 @@ struct http_limits {
 	size_t max_body;   /* of a request */
 	size_t max_bodies; /* of all bodies above HTTP_SMALL_BODY that are on their way; 0: no limit
 			    */
-	unsigned max_conns;  /* at the same time */
+	unsigned max_conns;  /* at the same time; one more takes the place of the oldest */
 	unsigned request_ms; /* from a request's first byte to its last */
 	unsigned idle_ms;    /* from connection or last answer to the next request's first byte */
 	unsigned write_ms;   /* until the client has taken the answer */

@@ -75,9 +75,9 @@ struct http_server {
 	struct http_route *routes;
 	size_t n_routes, cap_routes;
 	struct event *resume; /* accepting, after descriptors ran out */
-	struct list conns;    /* the longest idle first */
+	struct list conns;    /* by the time since when they do what they do */
 	unsigned n_conns;
-	size_t bodies; /* bytes announced of large bodies that are on their way */
+	size_t bodies; /* bytes that have come of large bodies that are on their way */
 	struct ssl_ctx_st *tls;
 	bool draining;
 	char takeover_first;
@@ -99,7 +99,8 @@ struct http_request {
 /* Serves `fd`, closing it also on failure. */
 int http_conn_new(struct http_server *s, int fd);
 void http_conn_free(struct http_conn *c);
-void http_conn_free_oldest_idle(struct http_server *s);
+/* Makes room for another one. */
+void http_conn_free_oldest(struct http_server *s);
 void http_conns_free(struct http_server *s);
 const struct http_server *http_conn_server(const struct http_conn *c);
 int http_conn_fd(const struct http_conn *c);

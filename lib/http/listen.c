@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <libgen.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -23,6 +24,10 @@
 #include "base/str.h"
 
 #define BACKLOG 128
+
+/* Who takes a socket has the lock for an instant. */
+#define LOCK_WAIT_MS  2000
+#define LOCK_RETRY_MS 20
 
 int http_listen_tcp(const struct ip_endpoint *where, bool dual, int *ret_fd, struct err *e)
 {
@@ -81,7 +86,19 @@ static int clear_path(const struct sockaddr_un *sun, struct err *e)
 	return err_set(e, -EADDRINUSE, "%s is served by %s", path, holder);
 }
 
-/* Makes the directory, its parents not, and locks it; the lock goes with the descriptor. */
+static int wait_for_lock(int fd)
+{
+	for (unsigned waited = 0;; waited += LOCK_RETRY_MS) {
+		if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+			return 0;
+		if ((errno != EWOULDBLOCK && errno != EINTR) || waited >= LOCK_WAIT_MS)
+			return -errno;
+		poll(NULL, 0, LOCK_RETRY_MS);
+	}
+}
+
+/* Makes the directory, its parents not, and locks it; the lock goes with the descriptor. Others may
+ * pass through the directory that is made, and not open it: or they could hold the lock. */
 static int lock_dir(const char *path, int *ret_fd, struct err *e)
 {
 	_cleanup_free_ char *copy = strdup(path);
@@ -90,13 +107,17 @@ static int lock_dir(const char *path, int *ret_fd, struct err *e)
 	if (!copy)
 		return err_set(e, -ENOMEM, "%s: out of memory", path);
 	const char *dir = dirname(copy);
-	if (mkdir(dir, 0755) < 0 && errno != EEXIST)
+	if (mkdir(dir, 0711) < 0 && errno != EEXIST)
 		return err_sys(e, -errno, "cannot make the directory %s", dir);
 	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return err_sys(e, -errno, "%s", dir);
-	if (flock(fd, LOCK_EX) < 0)
-		return err_sys(e, -errno, "lock %s", dir);
+	int r = wait_for_lock(fd);
+	if (r == -EWOULDBLOCK)
+		return err_set(e, -EBUSY, "cannot listen at %s: another process has locked %s",
+			       path, dir);
+	if (r < 0)
+		return err_sys(e, r, "lock %s", dir);
 	*ret_fd = mem_steal_fd(&fd);
 	return 0;
 }

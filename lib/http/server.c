@@ -75,27 +75,10 @@ void http_server_free(struct http_server *s)
 	free(s);
 }
 
-/* Says why, as far as one write goes (not by TLS, which takes more than one), and closes. */
-static void turn_away(const struct http_server *s, int fd)
-{
-	static const char answer[] = "HTTP/1.1 503 Service Unavailable\r\n"
-				     "Content-Length: 0\r\nRetry-After: 1\r\n"
-				     "Connection: close\r\n\r\n";
-
-	if (!s->tls)
-		send(fd, answer, sizeof(answer) - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
-	shutdown(fd, SHUT_WR);
-	close(fd);
-}
-
 int http_server_adopt(struct http_server *s, int fd)
 {
 	if (s->n_conns >= s->limits.max_conns)
-		http_conn_free_oldest_idle(s);
-	if (s->n_conns >= s->limits.max_conns) {
-		turn_away(s, fd);
-		return -EMFILE;
-	}
+		http_conn_free_oldest(s);
 	if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0) {
 		int r = -errno;
 
@@ -116,7 +99,13 @@ static void on_accept(struct evconnlistener *ev, evutil_socket_t fd, struct sock
 static void on_accept_error(struct evconnlistener *ev, void *arg)
 {
 	struct http_listener *l = arg;
+	int r = EVUTIL_SOCKET_ERROR();
 
+	/* No descriptors: as where there are too many connections. */
+	if ((r == EMFILE || r == ENFILE) && l->server->n_conns > 0) {
+		http_conn_free_oldest(l->server);
+		return;
+	}
 	evconnlistener_disable(ev);
 	event_add(l->server->resume, &(struct timeval){0, RESUME_MS * 1000});
 }
@@ -160,15 +149,14 @@ static int listen_everywhere(const char *port, int *ret_fd, struct err *e)
 {
 	struct ip_endpoint ep = {.addr.family = AF_INET6};
 	uint64_t n;
-	struct err ignored = {0};
 	int r;
 
 	if (str_to_u64(port, strlen(port), 0, 65535, &n) < 0)
 		return err_set(e, -EINVAL, "cannot listen at \"*:%s\": accepted is a port", port);
 	ep.port = (uint16_t)n;
-	r = http_listen_tcp(&ep, true, ret_fd, &ignored);
-	if (r == 0)
-		return 0;
+	r = http_listen_tcp(&ep, true, ret_fd, e);
+	if (r != -EAFNOSUPPORT && r != -EADDRNOTAVAIL)
+		return r;
 	ep.addr.family = AF_INET;
 	return http_listen_tcp(&ep, false, ret_fd, e);
 }

@@ -11,8 +11,11 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <zlib.h>
 
@@ -451,7 +454,7 @@ START_TEST(two_hundred_connections_beyond_the_cap)
 {
 	enum { CAP = 16, EXTRA = 200 };
 	struct http_limits l = HTTP_LIMITS_DEFAULT;
-	int busy[CAP], more[EXTRA];
+	int busy[CAP - 1], more[EXTRA];
 
 	l.max_conns = CAP;
 	start(&l);
@@ -466,23 +469,87 @@ START_TEST(two_hundred_connections_beyond_the_cap)
 	ck_assert_int_eq(recv(more[0], (char[1]){0}, 1, 0), 0);
 	for (int i = 0; i < EXTRA; i++)
 		close(more[i]);
-	/* All in the middle of a request: the new ones are told. */
-	for (int i = 0; i < CAP; i++) {
+	/* All in the middle of a request: who has been for longest gives way, and who says a whole
+	 * one is served among them, also one that has been there for long. */
+	int quiet = dial();
+	turn();
+	for (int i = 0; i < CAP - 1; i++) {
 		busy[i] = dial();
 		say(busy[i], "GET /echo");
 		turn();
 		turn();
 	}
 	ck_assert_uint_eq(http_server_conns(srv), CAP);
+	say(quiet, "GET /echo");
+	turn();
 	for (int i = 0; i < EXTRA; i++) {
 		more[i] = dial();
-		ck_assert(str_starts(wait_for(more[i], NULL, NULL), "HTTP/1.1 503 "));
-		close(more[i]);
+		say(more[i],
+		    i % 2 ? "G" : "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n");
+		turn();
+		turn();
+		ck_assert_uint_le(http_server_conns(srv), CAP);
+		if (i == CAP - 2) {
+			say(quiet, " HTTP/1.1\r\nHost: x\r\n\r\n");
+			ck_assert(str_starts(wait_for(quiet, "body=", NULL), "HTTP/1.1 200 "));
+		}
 	}
-	say(busy[0], " HTTP/1.1\r\nHost: x\r\n\r\n");
-	ck_assert(str_starts(wait_for(busy[0], "body=", NULL), "HTTP/1.1 200 "));
-	for (int i = 0; i < CAP; i++)
+	ck_assert_int_eq(recv(busy[0], (char[1]){0}, 1, 0), 0);
+	ck_assert(str_starts(exchange("GET /echo HTTP/1.1\r\n" CLOSE), "HTTP/1.1 200 "));
+	close(quiet);
+	for (int i = 0; i < CAP - 1; i++)
 		close(busy[i]);
+	for (int i = 0; i < EXTRA; i++)
+		close(more[i]);
+	stop();
+}
+END_TEST
+
+/* No descriptors are left before the connections are too many. */
+START_TEST(descriptors_run_out)
+{
+	struct sockaddr_in sin = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct http_limits l = HTTP_LIMITS_DEFAULT;
+	struct rlimit limit;
+	int ready[2];
+	char byte;
+
+	start(&l);
+	sin.sin_port = htons((uint16_t)http_server_port(srv, 0));
+	ck_assert_int_eq(pipe(ready), 0);
+	pid_t pid = fork();
+	if (pid == 0) {
+		for (int i = 0; i < 50; i++) {
+			int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+			if (connect(fd, (struct sockaddr *)&sin, sizeof(sin)) < 0)
+				_exit(1);
+		}
+		(void)!write(ready[1], "x", 1);
+		pause();
+	}
+	ck_assert_int_eq(read(ready[0], &byte, 1), 1);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), last = dup(fd);
+	close(last);
+	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	rlim_t was = limit.rlim_cur;
+	limit.rlim_cur = (rlim_t)last + 8;
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	for (int i = 0; i < 100; i++)
+		turn();
+	ck_assert_uint_le(http_server_conns(srv), 8);
+	connect(fd, (struct sockaddr *)&sin, sizeof(sin));
+	for (int i = 0; i < 10; i++)
+		turn();
+	say(fd, "GET /echo HTTP/1.1\r\nHost: x\r\n\r\n");
+	ck_assert(str_starts(wait_for(fd, "body=", NULL), "HTTP/1.1 200 "));
+	limit.rlim_cur = was;
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	close(fd);
+	close(ready[0]);
+	close(ready[1]);
 	stop();
 }
 END_TEST
@@ -543,6 +610,22 @@ START_TEST(bind_errors)
 }
 END_TEST
 
+/* IPv4 alone is for machines without IPv6, not for those where somebody has the port there. */
+START_TEST(everywhere_is_both)
+{
+	char where[64];
+	struct err e = {0};
+
+	start(NULL);
+	if (http_server_bind(srv, "[::1]:0", NULL) == 0) {
+		snprintf(where, sizeof(where), "*:%u", http_server_port(srv, 1));
+		ck_assert_int_eq(http_server_bind(srv, where, &e), -EADDRINUSE);
+		ck_assert_msg(strstr(e.msg, "[::]:") != NULL, "%s", e.msg);
+	}
+	stop();
+}
+END_TEST
+
 START_TEST(unix_socket)
 {
 	char dir[] = "/tmp/test_http.XXXXXX", where[128], want[64];
@@ -570,6 +653,16 @@ START_TEST(unix_socket)
 	ck_assert_int_eq(http_listen_unix(path, &fd, &e), 0);
 	close(fd);
 	unlink(path);
+	/* Others cannot open the directory; and where somebody has locked it, that is said. */
+	*strrchr(where, '/') = '\0';
+	ck_assert_int_eq(stat(path, &st), 0);
+	ck_assert_uint_eq(st.st_mode & 0777, 0711);
+	int lock = open(path, O_RDONLY | O_DIRECTORY);
+	ck_assert_int_eq(flock(lock, LOCK_EX), 0);
+	where[strlen(where)] = '/';
+	ck_assert_int_eq(http_listen_unix(path, &fd, &e), -EBUSY);
+	ck_assert_msg(strstr(e.msg, "another process has locked") != NULL, "%s", e.msg);
+	close(lock);
 	/* What is not a socket is not touched. */
 	close(open(path, O_CREAT | O_WRONLY, 0600));
 	ck_assert_int_eq(http_listen_unix(path, &fd, NULL), -EEXIST);
@@ -609,7 +702,7 @@ static Suite *suite(void)
 	return UNIT_SUITE("http", parser_accepts, parser_refuses, gzip_wanted, answers,
 			  head_has_no_body, big_header, pipelining_and_keepalive,
 			  byte_by_byte_and_continue, slow_clients_are_cut, slow_reader_is_cut,
-			  two_hundred_connections_beyond_the_cap, gzip, bind_errors, unix_socket,
-			  process_metrics);
+			  two_hundred_connections_beyond_the_cap, descriptors_run_out, gzip,
+			  bind_errors, everywhere_is_both, unix_socket, process_metrics);
 }
 UNIT_MAIN(suite)
