@@ -190,9 +190,9 @@ static bool literal_endpoint(void *arg, const struct config_network *n, const st
 	return true;
 }
 
-static uint32_t path_mtu(void *arg, const struct ip_endpoint *e, uint32_t fwmark)
+static uint32_t path_mtu(void *arg, const struct wgdev *dev)
 {
-	return agent_sys_path_mtu(arg, e, fwmark);
+	return agent_sys_path_mtu(arg, dev);
 }
 
 static void print_plan(const struct settings *s, const struct agent_plan *p)

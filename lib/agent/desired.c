@@ -225,7 +225,7 @@ static int add_nft(struct agent_state *s, const struct agent_tunnel *t,
 }
 
 static int add_peers(struct agent_tunnel *t, const struct agent_wanted_network *wn,
-		     const struct agent_desired_env *env, uint32_t *path_mtu)
+		     const struct agent_desired_env *env)
 {
 	const struct config_network *n = wn->conf;
 
@@ -252,24 +252,22 @@ static int add_peers(struct agent_tunnel *t, const struct agent_wanted_network *
 		policy->stale_after_secs =
 			c->stale_after_secs ? c->stale_after_secs : n->stale_after_secs;
 		if (c->endpoint.set &&
-		    env->endpoint(env->arg, n, c, &p->endpoint, &policy->assert_endpoint)) {
-			uint32_t mtu = !n->mtu && env->path_mtu
-					       ? env->path_mtu(env->arg, &p->endpoint, t->wg.fwmark)
-					       : 0;
-
-			if (mtu && (!*path_mtu || mtu < *path_mtu))
-				*path_mtu = mtu;
-		}
+		    !env->endpoint(env->arg, n, c, &p->endpoint, &policy->assert_endpoint))
+			p->endpoint = (struct ip_endpoint){0};
 		if (n->table != CONFIG_TABLE_OFF && add_routes(t, n, c) < 0)
 			return -ENOMEM;
 	}
 	return 0;
 }
 
-static uint32_t tunnel_mtu(const struct config_network *n, uint32_t path_mtu)
+static uint32_t tunnel_mtu(const struct config_network *n, const struct wgdev *dev,
+			   const struct agent_desired_env *env)
 {
+	uint32_t path_mtu;
+
 	if (n->mtu)
 		return n->mtu;
+	path_mtu = env->path_mtu ? env->path_mtu(env->arg, dev) : 0;
 	if (!path_mtu)
 		return MTU_DEFAULT;
 	return path_mtu >= MTU_MIN + TUNNEL_OVERHEAD ? path_mtu - TUNNEL_OVERHEAD : MTU_MIN;
@@ -280,7 +278,6 @@ static int add_tunnel(struct agent_state *s, const struct agent_wanted_network *
 {
 	const struct config_network *n = wn->conf;
 	struct agent_tunnel *t = agent_state_add_tunnel(s, n->interface);
-	uint32_t path_mtu = 0;
 
 	if (!t)
 		return -ENOMEM;
@@ -299,9 +296,9 @@ static int add_tunnel(struct agent_state *s, const struct agent_wanted_network *
 	t->marked = uses_rules(n) && has_default(n, AF_INET);
 	/* The configuration's peers and allowed IPs are sorted as a device's are, so policy[]
 	 * follows wg.peers without another sort. */
-	if (add_peers(t, wn, env, &path_mtu) < 0)
+	if (add_peers(t, wn, env) < 0)
 		return -ENOMEM;
-	t->mtu = tunnel_mtu(n, path_mtu);
+	t->mtu = tunnel_mtu(n, &t->wg, env);
 	for (size_t i = 0; i < n->n_addresses; i++)
 		if (agent_tunnel_add_addr(t, n->addresses[i]) < 0)
 			return -ENOMEM;

@@ -14,8 +14,8 @@ struct agent_desired_env {
 	 * agent_peer_policy's assert_endpoint. */
 	bool (*endpoint)(void *arg, const struct config_network *n, const struct config_peer *p,
 			 struct ip_endpoint *ret, bool *ret_assert);
-	/* MTU of the path that packets with that mark take to an endpoint; 0: unknown. */
-	uint32_t (*path_mtu)(void *arg, const struct ip_endpoint *e, uint32_t fwmark);
+	/* The least MTU of the paths that the device's packets take to its peers; 0: unknown. */
+	uint32_t (*path_mtu)(void *arg, const struct wgdev *dev);
 	void *arg;
 	bool nft;   /* false: the table is left alone */
 	bool guard; /* every network is guarded, whatever it says of that itself */

@@ -86,11 +86,11 @@ static bool endpoint_now(void *arg, const struct config_network *n, const struct
 	return agent_endpoints_get(a->endpoints, n->name, &p->public_key, ret, ret_assert);
 }
 
-static uint32_t path_mtu(void *arg, const struct ip_endpoint *e, uint32_t fwmark)
+static uint32_t path_mtu(void *arg, const struct wgdev *dev)
 {
 	struct agent *a = arg;
 
-	return agent_sys_path_mtu(a->sys, e, fwmark);
+	return agent_sys_path_mtu(a->sys, dev);
 }
 
 struct agent_desired_env agent_desired_env_of(struct agent *a)

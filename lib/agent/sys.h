@@ -49,9 +49,9 @@ typedef int (*agent_backend_fn)(void *arg, const char *network, struct agent_bac
 size_t agent_apply(struct agent_sys *s, const struct agent_plan *p, agent_backend_fn backend,
 		   agent_applied_fn done, void *arg);
 
-/* MTU of the path to an endpoint as a socket with `fwmark` would take it; 0: unknown. What was said
- * once is said again until it is forgotten. */
-uint32_t agent_sys_path_mtu(struct agent_sys *s, const struct ip_endpoint *e, uint32_t fwmark);
+/* The least MTU of the paths that the device's packets take to its peers' endpoints; 0: none is
+ * known. What the kernel said once is said again until it is forgotten. */
+uint32_t agent_sys_path_mtu(struct agent_sys *s, const struct wgdev *dev);
 
 void agent_sys_forget_paths(struct agent_sys *s);
 

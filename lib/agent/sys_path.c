@@ -12,6 +12,7 @@
 #include <string.h>
 
 #define PATHS_MIN 64
+#define BATCH     256 /* asked for at once */
 
 static size_t hash_of(const struct ip_endpoint *e, uint32_t fwmark)
 {
@@ -39,12 +40,15 @@ static struct sys_path *find(struct sys_path *paths, size_t cap, const struct ip
 	return &paths[i];
 }
 
-static int grow(struct agent_sys *s)
+/* Makes room for `more`. */
+static int grow(struct agent_sys *s, size_t more)
 {
-	size_t cap = s->cap_paths ? s->cap_paths * 2 : PATHS_MIN;
+	size_t cap = s->cap_paths ? s->cap_paths : PATHS_MIN;
 	struct sys_path *paths;
 
-	if (s->n_paths * 2 < s->cap_paths)
+	while ((s->n_paths + more) * 2 > cap)
+		cap *= 2;
+	if (cap == s->cap_paths)
 		return 0;
 	paths = calloc(cap, sizeof(*paths));
 	if (!paths)
@@ -74,49 +78,86 @@ static uint32_t link_mtu(struct agent_sys *s, unsigned ifindex)
 	return s->path_link.mtu;
 }
 
-static void ask(struct agent_sys *s, const struct ip_endpoint *endpoint, struct sys_path *ret)
+static void keep(struct agent_sys *s, const struct nl_path_query *q, const struct nl_path *answer)
 {
-	struct nl_path path;
+	struct ip_endpoint e = {.addr = q->dst, .scope = q->oif};
+	struct sys_path *p = find(s->paths, s->cap_paths, &e, q->fwmark);
+	uint32_t mtu = answer->mtu;
 
-	if (nl_route_lookup_bare(s->route, &endpoint->addr, endpoint->scope, ret->fwmark, &path,
-				 NULL) < 0)
-		return;
+	s->n_paths += p->dst.family == AF_UNSPEC;
+	*p = (struct sys_path){.dst = q->dst, .scope = q->oif, .fwmark = q->fwmark};
 	/* A path through one of our own tunnels says nothing: the next look would see it shrunk by
 	 * what this one derived from it. */
-	if (agent_sys_knows(s, path.ifindex))
+	if (answer->ifindex == 0 || agent_sys_knows(s, answer->ifindex))
 		return;
-	if (path.mtu == 0)
-		path.mtu = link_mtu(s, path.ifindex);
+	if (mtu == 0)
+		mtu = link_mtu(s, answer->ifindex);
 	/* Loopback has 65536, and a tunnel wider than a packet is of no use. */
-	ret->mtu = path.mtu > 65535 ? 0 : path.mtu;
-	ret->ifindex = path.ifindex;
+	p->mtu = mtu > 65535 ? 0 : mtu;
+	p->ifindex = answer->ifindex;
 }
 
-static struct sys_path path_to(struct agent_sys *s, const struct ip_endpoint *e, uint32_t fwmark)
+static int ask(struct agent_sys *s, const struct nl_path_query *queries, size_t n)
 {
-	struct sys_path fresh = {.dst = e->addr, .scope = e->scope, .fwmark = fwmark}, *p;
+	struct nl_path answers[BATCH];
 
-	if (grow(s) < 0) {
-		ask(s, e, &fresh);
-		return fresh;
-	}
-	p = find(s->paths, s->cap_paths, e, fwmark);
-	if (p->dst.family == AF_UNSPEC) {
-		ask(s, e, &fresh);
-		*p = fresh;
-		s->n_paths++;
-	}
-	return *p;
+	if (grow(s, n) < 0 || nl_route_lookup_many(s->route, queries, n, answers, NULL) < 0)
+		return -EAGAIN;
+	for (size_t i = 0; i < n; i++)
+		keep(s, &queries[i], &answers[i]);
+	return 0;
 }
 
-uint32_t agent_sys_path_mtu(struct agent_sys *s, const struct ip_endpoint *e, uint32_t fwmark)
+static const struct sys_path *known(const struct agent_sys *s, const struct ip_endpoint *e,
+				    uint32_t fwmark)
 {
-	return path_to(s, e, fwmark).mtu;
+	const struct sys_path *p = s->cap_paths ? find(s->paths, s->cap_paths, e, fwmark) : NULL;
+
+	return p && p->dst.family != AF_UNSPEC ? p : NULL;
+}
+
+/* Asks for all of the device's that are not known. */
+static void ask_missing(struct agent_sys *s, const struct wgdev *dev)
+{
+	struct nl_path_query queries[BATCH];
+	size_t n = 0;
+
+	for (size_t i = 0; i < dev->n_peers; i++) {
+		const struct ip_endpoint *e = &dev->peers[i].endpoint;
+
+		if (e->addr.family != AF_UNSPEC && !known(s, e, dev->fwmark))
+			queries[n++] = (struct nl_path_query){e->addr, e->scope, dev->fwmark};
+		if (n == BATCH || (n > 0 && i + 1 == dev->n_peers)) {
+			if (ask(s, queries, n) < 0)
+				return;
+			n = 0;
+		}
+	}
+}
+
+uint32_t agent_sys_path_mtu(struct agent_sys *s, const struct wgdev *dev)
+{
+	uint32_t least = 0;
+
+	ask_missing(s, dev);
+	for (size_t i = 0; i < dev->n_peers; i++) {
+		const struct ip_endpoint *e = &dev->peers[i].endpoint;
+		const struct sys_path *p =
+			e->addr.family != AF_UNSPEC ? known(s, e, dev->fwmark) : NULL;
+
+		if (p && p->mtu && (!least || p->mtu < least))
+			least = p->mtu;
+	}
+	return least;
 }
 
 unsigned sys_path_link(struct agent_sys *s, const struct ip_endpoint *e, uint32_t fwmark)
 {
-	return path_to(s, e, fwmark).ifindex;
+	const struct sys_path *p = known(s, e, fwmark);
+
+	if (!p && ask(s, &(struct nl_path_query){e->addr, e->scope, fwmark}, 1) == 0)
+		p = known(s, e, fwmark);
+	return p ? p->ifindex : 0;
 }
 
 void agent_sys_forget_paths(struct agent_sys *s)

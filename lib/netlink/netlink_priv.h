@@ -74,6 +74,14 @@ int nl_request(struct nl *nl, struct nlmsghdr *request, const struct nl_answer *
  * kernel has changed nothing), or the acknowledgement, for which the last message asks. */
 int nl_transaction(struct nl *nl, void *batch, size_t len, struct err *e);
 
+/* Sends questions as one datagram, each of which is answered by one message (NLMSG_ERROR where
+ * there is none); NLM_F_REQUEST and sequence numbers are set here. `told` hears of each answer,
+ * with the number of its question. As many as the receive buffer holds the answers of: NL_ASK_MAX.
+ */
+#define NL_ASK_MAX 32
+typedef void nl_answered_fn(unsigned i, const struct nlmsghdr *nlh, void *arg);
+int nl_ask(struct nl *nl, void *batch, size_t len, nl_answered_fn *told, void *arg, struct err *e);
+
 /* A bound, non-blocking socket with a large receive buffer; and one datagram from it: its length,
  * 0 for one that did not come from the kernel, -EMSGSIZE for one that was cut, -EAGAIN for none,
  * -ENOBUFS where some were lost. */

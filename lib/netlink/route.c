@@ -11,6 +11,8 @@
 #include <linux/rtnetlink.h>
 #include <string.h>
 
+#define QUERY_MAX 128 /* bytes of one question for a path, padded */
+
 static int parse_mtu(const struct nlattr *metrics, uint32_t *ret, struct err *e)
 {
 	static const uint8_t min_len[RTAX_MAX + 1] = {[RTAX_MTU] = 4};
@@ -242,55 +244,86 @@ int nl_route_del(struct nl *nl, const struct nl_route *route, struct err *e)
 		       route, e);
 }
 
-static int on_lookup(const struct nlmsghdr *nlh, void *arg, struct err *e)
+/* In room for QUERY_MAX bytes. */
+static struct nlmsghdr *build_lookup(void *at, const struct nl_path_query *q)
 {
-	bool cloned;
-	int r = nl_route_parse(nlh, arg, &cloned, e);
+	struct rtmsg *rtm;
+	struct nlmsghdr *nlh = nl_request_init(at, RTM_GETROUTE, 0, sizeof(*rtm), &rtm);
 
-	return r < 0 ? r : 0;
+	rtm->rtm_family = (uint8_t)q->dst.family;
+	rtm->rtm_dst_len = (uint8_t)ip_bits(q->dst.family);
+	nl_attr_put_ip(nlh, RTA_DST, &q->dst);
+	if (q->oif)
+		mnl_attr_put_u32(nlh, RTA_OIF, q->oif);
+	if (q->fwmark)
+		mnl_attr_put_u32(nlh, RTA_MARK, q->fwmark);
+	return nlh;
 }
 
-int nl_route_lookup_bare(struct nl *nl, const struct ip_addr *dst, unsigned oif, uint32_t fwmark,
-			 struct nl_path *ret, struct err *e)
+static int on_lookup(const struct nlmsghdr *nlh, void *arg, struct err *e)
 {
-	struct nl_route route = {0};
-	char text[IP_ADDR_LEN];
-	union nl_request req;
-	struct rtmsg *rtm;
-	int r;
+	struct nl_path *ret = arg;
+	struct nl_route route;
+	bool cloned;
+	int r = nl_route_parse(nlh, &route, &cloned, e);
 
-	nl_request_init(&req, RTM_GETROUTE, 0, sizeof(*rtm), &rtm);
-	rtm->rtm_family = (uint8_t)dst->family;
-	rtm->rtm_dst_len = (uint8_t)ip_bits(dst->family);
-	nl_attr_put_ip(&req.h, RTA_DST, dst);
-	if (oif)
-		mnl_attr_put_u32(&req.h, RTA_OIF, oif);
-	if (fwmark)
-		mnl_attr_put_u32(&req.h, RTA_MARK, fwmark);
-	r = nl_request(nl, &req.h, &(struct nl_answer){.message = on_lookup, .arg = &route}, e);
-	if (r == 0 && route.ifindex == 0)
-		r = err_sys(e, -ENETUNREACH, "the route has no link");
-	if (r < 0) {
-		err_prefix(e, "no route to %s", ip_addr_str(dst, text));
-		return r;
-	}
-	*ret = (struct nl_path){route.ifindex, route.mtu, route.type, route.prefsrc, route.gateway};
-	return 0;
+	if (r > 0)
+		*ret = (struct nl_path){route.ifindex, route.mtu, route.type, route.prefsrc,
+					route.gateway};
+	return r < 0 ? r : 0;
 }
 
 int nl_route_lookup(struct nl *nl, const struct ip_addr *dst, unsigned oif, uint32_t fwmark,
 		    struct nl_path *ret, struct err *e)
 {
-	struct nl_path path;
+	struct nl_path_query query = {*dst, oif, fwmark};
+	struct nl_path path = {0};
+	char text[IP_ADDR_LEN];
+	union nl_request req;
 	struct nl_link link;
-	int r = nl_route_lookup_bare(nl, dst, oif, fwmark, &path, e);
+	int r;
 
-	if (r == 0 && path.mtu == 0) {
-		r = nl_link_get_index(nl, path.ifindex, &link, e);
-		if (r == 0)
-			path.mtu = link.mtu;
+	build_lookup(&req, &query);
+	r = nl_request(nl, &req.h, &(struct nl_answer){.message = on_lookup, .arg = &path}, e);
+	if (r == 0 && path.ifindex == 0)
+		r = err_sys(e, -ENETUNREACH, "the route has no link");
+	if (r < 0) {
+		err_prefix(e, "no route to %s", ip_addr_str(dst, text));
+		return r;
 	}
-	if (r == 0)
-		*ret = path;
-	return r;
+	if (path.mtu == 0) {
+		if ((r = nl_link_get_index(nl, path.ifindex, &link, e)) < 0)
+			return r;
+		path.mtu = link.mtu;
+	}
+	*ret = path;
+	return 0;
+}
+
+static void on_one_of_many(unsigned i, const struct nlmsghdr *nlh, void *arg)
+{
+	struct nl_path *paths = arg;
+
+	if (nlh->nlmsg_type != NLMSG_ERROR)
+		on_lookup(nlh, &paths[i], NULL);
+}
+
+int nl_route_lookup_many(struct nl *nl, const struct nl_path_query *queries, size_t n,
+			 struct nl_path *paths, struct err *e)
+{
+	char batch[NL_ASK_MAX * QUERY_MAX] __attribute__((aligned(NLMSG_ALIGNTO)));
+
+	memset(paths, 0, n * sizeof(*paths));
+	for (size_t done = 0, some; done < n; done += some) {
+		size_t len = 0;
+
+		some = n - done < NL_ASK_MAX ? n - done : NL_ASK_MAX;
+		for (size_t i = 0; i < some; i++)
+			len += NLMSG_ALIGN(
+				build_lookup(batch + len, &queries[done + i])->nlmsg_len);
+		int r = nl_ask(nl, batch, len, on_one_of_many, paths + done, e);
+		if (r < 0)
+			return err_prefix(e, "cannot ask for routes"), r;
+	}
+	return 0;
 }

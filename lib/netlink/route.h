@@ -70,9 +70,15 @@ struct nl_path {
  * will send has it. -ENETUNREACH, -EHOSTUNREACH, -EACCES, -EINVAL (blackhole) as connect(). */
 int nl_route_lookup(struct nl *nl, const struct ip_addr *dst, unsigned oif, uint32_t fwmark,
 		    struct nl_path *ret, struct err *e);
-/* The same with mtu 0 where it is the link's: for who asks about many destinations, and about the
- * few links by himself. */
-int nl_route_lookup_bare(struct nl *nl, const struct ip_addr *dst, unsigned oif, uint32_t fwmark,
-			 struct nl_path *ret, struct err *e);
+
+/* The same of many, in few system calls. paths[i] is that of queries[i]: its ifindex 0 where there
+ * is none, its mtu 0 where it is the link's. */
+struct nl_path_query {
+	struct ip_addr dst;
+	unsigned oif;
+	uint32_t fwmark;
+};
+int nl_route_lookup_many(struct nl *nl, const struct nl_path_query *queries, size_t n,
+			 struct nl_path *paths, struct err *e);
 
 #endif

@@ -140,12 +140,12 @@ struct nlmsghdr *nl_request_init(void *buf, uint16_t type, uint16_t flags, size_
 	return nlh;
 }
 
-static int send_request(struct nl *nl, const struct nlmsghdr *request, struct err *e)
+static int send_bytes(struct nl *nl, const void *bytes, size_t len, struct err *e)
 {
 	ssize_t n;
 
 	do
-		n = mnl_socket_sendto(nl->sock, request, request->nlmsg_len);
+		n = mnl_socket_sendto(nl->sock, bytes, len);
 	while (n < 0 && errno == EINTR);
 	return n < 0 ? err_sys(e, -errno, "cannot send netlink request") : 0;
 }
@@ -232,7 +232,7 @@ static int exchange(struct nl *nl, struct nlmsghdr *request, struct nl_exchange 
 		return r;
 	request->nlmsg_seq = x->seq = ++nl->seq;
 	x->portid = nl_portid(nl);
-	if ((r = send_request(nl, request, e)) < 0)
+	if ((r = send_bytes(nl, request, request->nlmsg_len, e)) < 0)
 		return r;
 	r = receive_answer(nl, x, e);
 	if (!x->done)
@@ -290,7 +290,6 @@ int nl_transaction(struct nl *nl, void *batch, size_t len, struct err *e)
 	struct nlmsghdr *nlh = batch;
 	struct nl_exchange x = {0};
 	struct err local;
-	ssize_t n;
 	int r, left = (int)len;
 
 	if ((nl->broken || !nl->sock) && (r = reopen(nl, e)) < 0)
@@ -300,13 +299,62 @@ int nl_transaction(struct nl *nl, void *batch, size_t len, struct err *e)
 	for (; mnl_nlmsg_ok(nlh, left); nlh = mnl_nlmsg_next(nlh, &left))
 		nlh->nlmsg_seq = x.seq;
 	grow_send_buffer(nl, len);
-	do
-		n = mnl_socket_sendto(nl->sock, batch, len);
-	while (n < 0 && errno == EINTR);
-	if (n < 0)
-		return err_sys(e, -errno, "cannot send netlink transaction");
+	if ((r = send_bytes(nl, batch, len, e)) < 0)
+		return r;
 	r = receive_answer(nl, &x, &local);
 	if (!x.done)
 		nl->broken = true;
 	return r < 0 ? err_set(e, r, "%s", local.msg) : 0;
+}
+
+/* Tells of the answers in one datagram that belong to the questions; how many they were. */
+static unsigned tell_answers(const struct nl *nl, uint32_t first, unsigned n, size_t len,
+			     nl_answered_fn *told, void *arg)
+{
+	const void *at = nl->buffer;
+	const struct nlmsghdr *nlh;
+	unsigned answered = 0;
+
+	while ((nlh = nl_message_next(&at, &len))) {
+		if (nlh->nlmsg_seq - first >= n || nlh->nlmsg_pid != nl_portid(nl))
+			continue;
+		told(nlh->nlmsg_seq - first, nlh, arg);
+		answered++;
+	}
+	return answered;
+}
+
+int nl_ask(struct nl *nl, void *batch, size_t len, nl_answered_fn *told, void *arg, struct err *e)
+{
+	struct nlmsghdr *nlh = batch;
+	unsigned n = 0, answered = 0;
+	int r, left = (int)len;
+
+	if ((nl->broken || !nl->sock) && (r = reopen(nl, e)) < 0)
+		return r;
+	for (; mnl_nlmsg_ok(nlh, left); nlh = mnl_nlmsg_next(nlh, &left), n++) {
+		nlh->nlmsg_flags |= NLM_F_REQUEST;
+		nlh->nlmsg_seq = ++nl->seq;
+	}
+	uint32_t first = nl->seq - n + 1;
+
+	if ((r = send_bytes(nl, batch, len, e)) < 0)
+		return r;
+	nl->broken = true; /* until all is read */
+	while (answered < n) {
+		ssize_t got = nl_socket_receive(nl->sock, nl->buffer, RECEIVE_SIZE);
+
+		if (got == -EAGAIN) {
+			struct mono deadline = mono_add(mono_now(), nl->timeout);
+
+			if ((r = wait_readable(nl, deadline, e)) < 0)
+				return r;
+		} else if (got < 0) {
+			return err_sys(e, (int)got, "cannot receive netlink answers");
+		} else {
+			answered += tell_answers(nl, first, n, (size_t)got, told, arg);
+		}
+	}
+	nl->broken = false;
+	return 0;
 }

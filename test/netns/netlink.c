@@ -349,6 +349,23 @@ static void lookup(void)
 	MUST(nl_rule_add(nl, &rule, &err) == 0);
 	MUST(nl_route_lookup(nl, &far, 0, 0, &p, &err) == 0 && p.ifindex == tunnel);
 	MUST(nl_route_lookup(nl, &far, 0, 0xca6c, &p, &err) == 0 && p.ifindex == index);
+
+	/* Many at once, more than one datagram: each has its own answer, also where there is none.
+	 */
+	struct nl_path_query q[200];
+	struct nl_path paths[200];
+	for (unsigned i = 0; i < 200; i++)
+		q[i] = i % 4 == 0   ? (struct nl_path_query){dst, 0, 0xca6c}
+		       : i % 4 == 1 ? (struct nl_path_query){far, 0, 0xca6c}
+		       : i % 4 == 2 ? (struct nl_path_query){far, 0, 0}
+				    : (struct nl_path_query){far6, 0, 0};
+	MUST(nl_route_lookup_many(nl, q, 200, paths, &err) == 0);
+	for (unsigned i = 0; i < 200; i += 4) {
+		MUST(paths[i].ifindex == index && paths[i].mtu == 0);
+		MUST(paths[i + 1].ifindex == index && paths[i + 1].mtu == 1320);
+		MUST(paths[i + 2].ifindex == tunnel && paths[i + 3].ifindex == 0);
+	}
+	MUST(nl_route_lookup(nl, &far, 0, 0, &p, &err) == 0); /* the socket goes on */
 }
 
 static void rules_of(sa_family_t family)

@@ -47,10 +47,19 @@ static bool endpoint(void *arg, const struct config_network *n, const struct con
 	return known && !p->endpoint.host;
 }
 
-static uint32_t path_mtu(void *arg, const struct ip_endpoint *e, uint32_t fwmark)
+/* The second octet of an endpoint stands for its path's MTU, in hundreds. */
+static uint32_t path_mtu(void *arg, const struct wgdev *dev)
 {
-	/* The second octet of an endpoint stands for its path's MTU, in hundreds. */
-	return e->addr.b[1] ? e->addr.b[1] * 100 : mtu_of_path;
+	uint32_t least = 0;
+
+	for (size_t i = 0; i < dev->n_peers; i++) {
+		const struct ip_endpoint *e = &dev->peers[i].endpoint;
+		uint32_t mtu = e->addr.b[1] ? e->addr.b[1] * 100 : mtu_of_path;
+
+		if (e->addr.family != AF_UNSPEC && mtu && (!least || mtu < least))
+			least = mtu;
+	}
+	return least;
 }
 
 static int desired_of(const struct agent_wanted *w, bool nft, struct agent_state *ret,
