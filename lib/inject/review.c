@@ -161,20 +161,37 @@ static int check_guard(const struct inject_settings *s, const char *guard, struc
 		"one starts beside the application");
 }
 
-/* The application's containers share the network with the agent. */
+/* Probes and metrics are TCP's. A port that names no protocol is, too. */
+static bool listens_at(struct json_object *container, int64_t port)
+{
+	struct json_object *ports = json_get(container, "ports", json_type_array);
+
+	for (size_t i = 0; ports && i < json_object_array_length(ports); i++) {
+		struct json_object *p = json_object_array_get_idx(ports, i);
+		const char *protocol = json_get_str(p, "protocol");
+
+		if (json_get_int(p, "containerPort", -1) == port &&
+		    (!protocol || str_eq(protocol, "TCP")))
+			return true;
+	}
+	return false;
+}
+
+/* The application's containers share the network with the agent, and so do other sidecars. An init
+ * container that ends is not counted: it names its ports for nobody. */
 static int check_port(const struct review *v, const char *port, struct err *e)
 {
-	struct json_object *list = json_get(v->spec, "containers", json_type_array);
+	static const char *const lists[] = {"initContainers", "containers"};
 	int64_t wanted = strtol(port, NULL, 10);
 
-	for (size_t i = 0; list && i < json_object_array_length(list); i++) {
-		struct json_object *ports =
-			json_get(json_object_array_get_idx(list, i), "ports", json_type_array);
+	for (size_t i = 0; i < ARRAY_LEN(lists); i++) {
+		struct json_object *list = json_get(v->spec, lists[i], json_type_array);
 
-		for (size_t j = 0; ports && j < json_object_array_length(ports); j++) {
-			struct json_object *p = json_object_array_get_idx(ports, j);
+		for (size_t j = 0; list && j < json_object_array_length(list); j++) {
+			struct json_object *c = json_object_array_get_idx(list, j);
+			bool stays = i > 0 || is_text(c, "restartPolicy", "Always");
 
-			if (json_get_int(p, "containerPort", -1) == wanted)
+			if (stays && listens_at(c, wanted))
 				return err_set(e, -EINVAL,
 					       "annotation " INJECT_PREFIX
 					       "port: found %s, which a container of the pod "

@@ -534,14 +534,49 @@ START_TEST(wrong_annotations)
 		       "network the pod wants");
 	assert_refused("\"harmony-agent/config\":7",
 		       "annotation harmony-agent/config: found something that is no text");
-	assert_refused_with(&settings, META,
-			    "{\"containers\":[{\"name\":\"a\",\"ports\":[{\"containerPort\":80},"
-			    "{\"containerPort\":9586}]}]}",
-			    "annotation harmony-agent/port: found 9586, which a container of the "
-			    "pod listens at, accepted: a port that is free");
 	assert_refused_with(
 		&settings, "{\"labels\":{\"harmony-agent/inject\":\"TRUE\"},\"annotations\":{}}",
 		SPEC, "label harmony-agent/inject: found \"TRUE\", accepted: true, false");
+}
+END_TEST
+
+/* Which of the pod's containers have the sidecar's port. */
+START_TEST(port_is_free)
+{
+	static const struct {
+		const char *spec;
+		bool refused;
+	} cases[] = {
+		{"{\"containers\":[{\"ports\":[{\"containerPort\":80},{\"containerPort\":9586}]}]}",
+		 true},
+		{"{\"containers\":[{},{\"ports\":[{\"containerPort\":9586,\"protocol\":\"TCP\"}]}]"
+		 "}",
+		 true},
+		{"{\"containers\":[{\"ports\":[{\"containerPort\":9586,\"protocol\":\"UDP\"}]}]}",
+		 false},
+		{"{\"containers\":[{\"ports\":[{\"containerPort\":9586,\"protocol\":\"SCTP\"}]}]}",
+		 false},
+		{"{\"initContainers\":[{\"restartPolicy\":\"Always\","
+		 "\"ports\":[{\"containerPort\":9586}]}],\"containers\":[{}]}",
+		 true},
+		{"{\"initContainers\":[{\"restartPolicy\":\"Always\","
+		 "\"ports\":[{\"containerPort\":9586,\"protocol\":\"UDP\"}]}],\"containers\":[{}]}",
+		 false},
+		{"{\"initContainers\":[{\"ports\":[{\"containerPort\":9586}]}],\"containers\":[{}]"
+		 "}",
+		 false},
+		{"{\"containers\":[7,{\"ports\":[null,{\"containerPort\":\"9586\"}]}]}", false},
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		if (cases[i].refused)
+			assert_refused_with(&settings, META, cases[i].spec,
+					    "annotation harmony-agent/port: found 9586, which a "
+					    "container of the pod listens at, accepted: a port "
+					    "that is free");
+		else
+			json_object_put(injected(&settings, META, cases[i].spec));
+	}
 }
 END_TEST
 
@@ -719,8 +754,8 @@ static Suite *suite(void)
 	return UNIT_SUITE("inject", sidecar, beside_what_is_there, null_is_absent, called_again,
 			  every_annotation, ordinary_container, guard,
 			  defaults_are_replaced_together, left_alone, not_a_new_pod,
-			  wrong_annotations, wrong_values, wrong_pods, no_review, bounds,
-			  outside_text_is_escaped, default_settings_are_checked);
+			  wrong_annotations, port_is_free, wrong_values, wrong_pods, no_review,
+			  bounds, outside_text_is_escaped, default_settings_are_checked);
 }
 
 UNIT_MAIN(suite)
