@@ -243,17 +243,8 @@ static int take_duration(const char *option, int64_t *ret)
 	return bad_value(option, optarg, "up to 3650d, such as 365d, 24h, 30m, 60s");
 }
 
-static int take_own_option(struct options *o, int c)
+static int take_tls_name(struct options *o)
 {
-	switch (c) {
-	case OPT_OWN_CA: o->own.secret = optarg; return 0;
-	case OPT_WEBHOOK: o->own.webhook = optarg; return 0;
-	case OPT_LEASE: o->own.lease = optarg; return 0;
-	case OPT_KUBECONFIG: o->own.kubeconfig = optarg; return 0;
-	case OPT_CA_LIFETIME: return take_duration("ca-lifetime", &o->own.ca_secs);
-	case OPT_CERT_LIFETIME: return take_duration("cert-lifetime", &o->own.cert_secs);
-	default: break;
-	}
 	if (!pki_is_name(optarg))
 		return bad_value("tls-name", optarg, "a DNS name in small letters, an IP address");
 	if (o->own.n_names == TLS_NAMES_MAX)
@@ -280,13 +271,13 @@ static int take_option(struct options *o, int c)
 	case OPT_LISTEN: o->injector.listen = optarg; return 0;
 	case OPT_TLS_CERT: o->cert = optarg; return 0;
 	case OPT_TLS_KEY: o->key = optarg; return 0;
-	case OPT_OWN_CA:
-	case OPT_WEBHOOK:
-	case OPT_TLS_NAME:
-	case OPT_LEASE:
-	case OPT_CA_LIFETIME:
-	case OPT_CERT_LIFETIME:
-	case OPT_KUBECONFIG: return take_own_option(o, c);
+	case OPT_OWN_CA: o->own.secret = optarg; return 0;
+	case OPT_WEBHOOK: o->own.webhook = optarg; return 0;
+	case OPT_TLS_NAME: return take_tls_name(o);
+	case OPT_LEASE: o->own.lease = optarg; return 0;
+	case OPT_CA_LIFETIME: return take_duration("ca-lifetime", &o->own.ca_secs);
+	case OPT_CERT_LIFETIME: return take_duration("cert-lifetime", &o->own.cert_secs);
+	case OPT_KUBECONFIG: o->own.kubeconfig = optarg; return 0;
 	case OPT_HEALTH: o->injector.health = str_eq(optarg, "off") ? NULL : optarg; return 0;
 	case OPT_AGENT_NAMESPACE: s->own_namespace = optarg; return 0;
 	case OPT_DRAIN: return take_drain(o);

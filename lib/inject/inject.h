@@ -23,12 +23,14 @@
 #include "base/buf.h"
 #include "base/err.h"
 
-#define INJECT_CONTAINER     "harmony-agent" /* the name that says: has the sidecar */
-#define INJECT_MAX_BYTES     ((size_t)10 << 20)
-#define INJECT_PORT_DEFAULT  "9586"
-#define INJECT_CONFIG_DIR    "/etc/harmony-agent/config" /* where the ConfigMap is mounted */
-#define INJECT_SECRET_DIR    "/etc/harmony-agent/secret" /* where the Secret is mounted */
-#define INJECT_STARTUP_TRIES 86400                       /* by the second, until a restart */
+#define INJECT_CONTAINER    "harmony-agent" /* the name that says: has the sidecar */
+#define INJECT_MAX_BYTES    ((size_t)10 << 20)
+#define INJECT_PORT_DEFAULT "9586"
+#define INJECT_CONFIG_DIR   "/etc/harmony-agent/config" /* where the ConfigMap is mounted */
+#define INJECT_SECRET_DIR   "/etc/harmony-agent/secret" /* where the Secret is mounted */
+/* Of the startup probe, until a restart: a day where it is by HTTP, each second; more than a week
+ * where it is a command, of which each waits some seconds. */
+#define INJECT_STARTUP_TRIES 86400
 
 enum inject_mode {
 	INJECT_MODE_SIDECAR,   /* first of initContainers, restartPolicy Always: Kubernetes 1.29 */

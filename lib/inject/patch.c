@@ -216,7 +216,8 @@ static void put_probe(struct maker *m, struct json_object *container, const char
 	put(m, container, p->name, o);
 }
 
-/* The startup probe's patience is a day and more: until then an absent gateway restarts nothing. */
+/* The startup probe's patience is INJECT_STARTUP_TRIES: until then an absent gateway restarts
+ * nothing. */
 static void put_probes(struct maker *m, struct json_object *o, const struct inject_settings *s,
 		       const struct inject_choice *c)
 {

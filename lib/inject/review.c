@@ -95,29 +95,30 @@ static bool is_left_alone(const struct inject_settings *s, const char *namespace
 	return s->own_namespace && str_eq(namespace, s->own_namespace);
 }
 
-/* Why the pod is not to be touched, or NULL. `ret_warn`: the user is told, who asked for it and
- * may wonder. */
-static const char *reason_to_skip(const struct inject_settings *s, const struct review *v,
-				  bool *ret_warn)
+/* Why a pod is not to be touched. */
+struct skip {
+	const char *reason; /* NULL: it is to be injected into */
+	bool told;          /* its user may have asked for the sidecar, and wonder */
+};
+
+static struct skip find_skip(const struct inject_settings *s, const struct review *v)
 {
 	struct json_object *labels = json_get(v->metadata, "labels", json_type_object);
 	struct json_object *annotations = json_get(v->metadata, "annotations", json_type_object);
 
-	*ret_warn = false;
 	if (!is_new_pod(v))
-		return "the request does not create a pod";
+		return (struct skip){"the request does not create a pod", false};
 	if (v->namespace && is_left_alone(s, v->namespace))
-		return "the namespace is never injected into";
+		return (struct skip){"the namespace is never injected into", false};
 	if (json_get(annotations, "kubernetes.io/config.mirror", json_type_string))
-		return "it is a mirror pod";
+		return (struct skip){"it is a mirror pod", false};
 	if (is_text(annotations, INJECT_KEY, "false") || is_text(labels, INJECT_KEY, "false"))
-		return "it is opted out";
-	*ret_warn = true;
+		return (struct skip){"it is opted out", false};
 	if (json_get_bool(v->spec, "hostNetwork", false))
-		return "the pod uses the node's network";
+		return (struct skip){"the pod uses the node's network", true};
 	if (is_text(json_get(v->spec, "os", json_type_object), "name", "windows"))
-		return "the pod runs on Windows";
-	return NULL;
+		return (struct skip){"the pod runs on Windows", true};
+	return (struct skip){NULL, false};
 }
 
 static bool has_sidecar(struct json_object *spec)
@@ -284,15 +285,14 @@ static int answer(const struct inject_settings *s, const struct review *v, struc
 {
 	_cleanup_json_ struct json_object *patch = NULL;
 	struct err why = {0};
-	bool warn;
-	const char *skip = reason_to_skip(s, v, &warn);
+	struct skip skip = find_skip(s, v);
 	int r;
 
-	if (skip || has_sidecar(v->spec)) {
-		o->verdict = skip ? INJECT_SKIPPED : INJECT_ALREADY;
-		if (skip)
-			str_copy(o->reason, sizeof(o->reason), skip);
-		answer_allowed(b, v->uid, warn ? skip : NULL);
+	if (skip.reason || has_sidecar(v->spec)) {
+		o->verdict = skip.reason ? INJECT_SKIPPED : INJECT_ALREADY;
+		if (skip.reason)
+			str_copy(o->reason, sizeof(o->reason), skip.reason);
+		answer_allowed(b, v->uid, skip.told ? skip.reason : NULL);
 		return 0;
 	}
 	r = judge(s, v, &patch, &why);
