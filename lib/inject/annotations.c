@@ -144,13 +144,15 @@ static bool is_memory(const char *s)
 	return is_quantity(s) && s[strlen(s) - 1] != 'm';
 }
 
-#define ROW(member, name, check, accepted)                                                         \
+#define ROW_OPTION(member, name, option, check, accepted)                                          \
 	{                                                                                          \
-		name, offsetof(struct inject_choice, member), check, accepted                      \
+		name, option, offsetof(struct inject_choice, member), check, accepted              \
 	}
+#define ROW(member, name, check, accepted) ROW_OPTION(member, name, name, check, accepted)
 
 static const struct row {
-	const char *name; /* without the prefix; the option of the same name is --NAME */
+	const char *name;   /* of the annotation, without the prefix */
+	const char *option; /* of the injector, by which the default is set */
 	size_t offset;
 	bool (*check)(const char *s);
 	const char *accepted;
@@ -160,7 +162,8 @@ static const struct row {
 	ROW(network, "network", is_network_name,
 	    "the name of a network: at most 63 letters, digits, '_', '.' and '-'"),
 	ROW(image, "image", is_image, "an image reference such as \"harmony-agent:1.2.3\""),
-	ROW(log_level, "log-level", is_log_level, "debug, info, warn, error"),
+	ROW_OPTION(log_level, "log-level", "sidecar-log-level", is_log_level,
+		   "debug, info, warn, error"),
 	ROW(readiness, "readiness", is_readiness, "tunnel, start, off"),
 	ROW(port, "port", is_port, "1 to 65535"),
 	ROW(tun, "tun", is_bool, "true, false"),
@@ -226,25 +229,58 @@ static int take(const char *key, struct json_object *value, struct inject_choice
 	return 0;
 }
 
-/* What the API server would refuse too, but naming a field that the user has not written. */
-static int check_limits(const struct inject_choice *c, struct err *e)
+/* A request and its limit. What the pod has not said itself is the injector's default. */
+struct pair {
+	const char *what;
+	const char *request, *limit;
+	bool own_request, own_limit;
+};
+
+static int above_limit(const struct pair *p, struct err *e)
 {
-	const struct {
-		const char *what, *request, *limit;
-	} pairs[] = {{"cpu", c->cpu_request, c->cpu_limit},
-		     {"memory", c->memory_request, c->memory_limit}};
+	if (!p->own_request)
+		return err_set(e, -EINVAL,
+			       "annotation " INJECT_PREFIX "%s-limit: found \"%s\", accepted: at "
+			       "least the request, %s by default",
+			       p->what, p->limit, p->request);
+	if (!p->own_limit)
+		return err_set(e, -EINVAL,
+			       "annotation " INJECT_PREFIX "%s-request: found \"%s\", accepted: at "
+			       "most the limit, %s by default",
+			       p->what, p->request, p->limit);
+	return err_set(e, -EINVAL,
+		       "annotation " INJECT_PREFIX
+		       "%s-request: found \"%s\", accepted: at most " INJECT_PREFIX
+		       "%s-limit, which is \"%s\"",
+		       p->what, p->request, p->what, p->limit);
+}
+
+/* What the API server would refuse too, but naming a field that the user has not written. The
+ * choice is a pod's over these defaults, or, with NULL, the defaults themselves: options. */
+static int check_limits(const struct inject_choice *c, const struct inject_choice *defaults,
+			struct err *e)
+{
+	const struct inject_choice none = {0}, *d = defaults ? defaults : &none;
+	const struct pair pairs[] = {
+		{"cpu", c->cpu_request, c->cpu_limit, c->cpu_request != d->cpu_request,
+		 c->cpu_limit != d->cpu_limit},
+		{"memory", c->memory_request, c->memory_limit,
+		 c->memory_request != d->memory_request, c->memory_limit != d->memory_limit},
+	};
 
 	for (size_t i = 0; i < ARRAY_LEN(pairs); i++) {
+		const struct pair *p = &pairs[i];
 		double request, limit;
 
-		if (pairs[i].request && pairs[i].limit &&
-		    parse_quantity(pairs[i].request, &request) &&
-		    parse_quantity(pairs[i].limit, &limit) && request > limit)
-			return err_set(
-				e, -EINVAL,
-				"annotation " INJECT_PREFIX "%s-request: found \"%s\", "
-				"accepted: at most " INJECT_PREFIX "%s-limit, which is \"%s\"",
-				pairs[i].what, pairs[i].request, pairs[i].what, pairs[i].limit);
+		if (!p->request || !p->limit || !parse_quantity(p->request, &request) ||
+		    !parse_quantity(p->limit, &limit) || request <= limit)
+			continue;
+		if (defaults)
+			return above_limit(p, e);
+		return err_set(e, -EINVAL,
+			       "--%s-request: found '%s', accepted: at most --%s-limit, which is "
+			       "'%s'",
+			       p->what, p->request, p->what, p->limit);
 	}
 	return 0;
 }
@@ -277,7 +313,7 @@ int inject_read_annotations(struct json_object *annotations, const struct inject
 			       "annotation " INJECT_PREFIX "config: found none, accepted: the name "
 			       "of a ConfigMap (or by " INJECT_PREFIX "secret, of a Secret) that "
 			       "says which network the pod wants");
-	if ((r = check_limits(&c, e)) < 0)
+	if ((r = check_limits(&c, defaults, e)) < 0)
 		return r;
 	*ret = c;
 	return 0;
@@ -292,8 +328,8 @@ int inject_check_defaults(const struct inject_choice *c, struct err *e)
 		char shown[STR_SHOW_LEN];
 
 		if (text && !rows[i].check(text))
-			return err_set(e, -EINVAL, "--%s: found '%s', accepted: %s", rows[i].name,
+			return err_set(e, -EINVAL, "--%s: found '%s', accepted: %s", rows[i].option,
 				       str_show(text, strlen(text), shown), rows[i].accepted);
 	}
-	return check_limits(c, e);
+	return check_limits(c, NULL, e);
 }

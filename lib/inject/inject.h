@@ -82,7 +82,7 @@ int inject_review(const struct inject_settings *s, const char *text, size_t len,
 		  struct buf *ret_answer, struct inject_outcome *ret, struct err *e);
 
 /* Whether the settings are ones that a pod may ask for: -EINVAL names the first that is not, as
- * an option ("--log-level: found …, accepted: …"). */
+ * an option ("--sidecar-log-level: found …, accepted: …"). */
 int inject_check_defaults(const struct inject_choice *c, struct err *e);
 
 #endif

@@ -525,9 +525,6 @@ START_TEST(wrong_annotations)
 		       "annotation harmony-agent/port: found \"0\", accepted: 1 to 65535");
 	assert_refused(NAMES("inject", "yes"),
 		       "annotation harmony-agent/inject: found \"yes\", accepted: true, false");
-	assert_refused(NAMES("memory-request", "256Mi"),
-		       "annotation harmony-agent/memory-request: found \"256Mi\", accepted: at "
-		       "most harmony-agent/memory-limit, which is \"128Mi\"");
 	assert_refused("\"harmony-agent/log-level\":\"info\"",
 		       "annotation harmony-agent/config: found none, accepted: the name of a "
 		       "ConfigMap (or by harmony-agent/secret, of a Secret) that says which "
@@ -537,6 +534,32 @@ START_TEST(wrong_annotations)
 	assert_refused_with(
 		&settings, "{\"labels\":{\"harmony-agent/inject\":\"TRUE\"},\"annotations\":{}}",
 		SPEC, "label harmony-agent/inject: found \"TRUE\", accepted: true, false");
+}
+END_TEST
+
+/* Whoever has written a request or a limit is told of what they have written. */
+START_TEST(request_above_limit)
+{
+	struct inject_choice c = settings.defaults;
+
+	assert_refused(NAMES("memory-request", "256Mi"),
+		       "annotation harmony-agent/memory-request: found \"256Mi\", accepted: at "
+		       "most the limit, 128Mi by default");
+	assert_refused(NAMES("cpu-limit", "5m"),
+		       "annotation harmony-agent/cpu-limit: found \"5m\", accepted: at least the "
+		       "request, 10m by default");
+	assert_refused(NAMES("cpu-limit", "1") ",\"harmony-agent/cpu-request\":\"1500m\"",
+		       "annotation harmony-agent/cpu-request: found \"1500m\", accepted: at most "
+		       "harmony-agent/cpu-limit, which is \"1\"");
+	/* The pod's own, also where it is the default's text. */
+	assert_refused(NAMES("cpu-limit", "5m") ",\"harmony-agent/cpu-request\":\"10m\"",
+		       "annotation harmony-agent/cpu-request: found \"10m\", accepted: at most "
+		       "harmony-agent/cpu-limit, which is \"5m\"");
+	c.memory_request = "1Gi";
+	c.memory_limit = "1Mi";
+	ck_assert_int_eq(inject_check_defaults(&c, &error), -EINVAL);
+	ck_assert_str_eq(error.msg, "--memory-request: found '1Gi', accepted: at most "
+				    "--memory-limit, which is '1Mi'");
 }
 END_TEST
 
@@ -745,7 +768,7 @@ START_TEST(default_settings_are_checked)
 	c.log_level = "loud";
 	ck_assert_int_eq(inject_check_defaults(&c, &error), -EINVAL);
 	ck_assert_str_eq(error.msg,
-			 "--log-level: found 'loud', accepted: debug, info, warn, error");
+			 "--sidecar-log-level: found 'loud', accepted: debug, info, warn, error");
 }
 END_TEST
 
@@ -754,8 +777,9 @@ static Suite *suite(void)
 	return UNIT_SUITE("inject", sidecar, beside_what_is_there, null_is_absent, called_again,
 			  every_annotation, ordinary_container, guard,
 			  defaults_are_replaced_together, left_alone, not_a_new_pod,
-			  wrong_annotations, port_is_free, wrong_values, wrong_pods, no_review,
-			  bounds, outside_text_is_escaped, default_settings_are_checked);
+			  wrong_annotations, request_above_limit, port_is_free, wrong_values,
+			  wrong_pods, no_review, bounds, outside_text_is_escaped,
+			  default_settings_are_checked);
 }
 
 UNIT_MAIN(suite)
