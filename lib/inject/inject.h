@@ -3,8 +3,8 @@
  * comes out, with the JSONPatch that adds the agent. Pure: no I/O, no clock.
  *
  * Who is meant is chosen by the webhook's selectors in the cluster (label harmony-agent/inject:
- * "true" on the pod or its namespace), since the review does not hold the namespace's labels. A
- * pod that comes here is therefore opted in, unless
+ * "true" on the pod or its namespace), since the review does not hold the namespace's labels. The
+ * annotation of that name opts out only. A pod that comes here is therefore opted in, unless
  *   - its label or annotation harmony-agent/inject says "false",
  *   - it is in kube-system, kube-public, kube-node-lease or the injector's own namespace,
  *   - it is a mirror pod, uses the node's network, or runs on Windows,
