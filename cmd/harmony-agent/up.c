@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "agent/agent.h"
+#include "base/limit.h"
 #include "base/secret.h"
 #include "base/str.h"
 #include "control/control.h"
@@ -336,6 +337,8 @@ int cmd_up(int argc, char **argv)
 	struct err e = {0};
 	if (sandbox_not_dumpable(&e) < 0)
 		return cmd_fail("up", EXIT_SYSTEM, "%s", e.msg);
+	if (limit_raise_files(&e) < 0) /* each network may have listeners and connections */
+		log_warn("fewer connections are possible", LOG_STR("error", e.msg));
 	signal(SIGPIPE, SIG_IGN);
 	event_set_log_callback(on_libevent);
 

@@ -28,6 +28,7 @@
 #include <unistd.h>
 
 #include "agent/source_file.h"
+#include "base/limit.h"
 #include "base/str.h"
 #include "http/tls.h"
 #include "log/log.h"
@@ -532,6 +533,9 @@ int main(int argc, char **argv)
 	}
 	log_setup(o.log_format, o.log_level, STDERR_FILENO);
 	signal(SIGPIPE, SIG_IGN);
+	/* The connections of reviews alone may be the soft limit's usual 1024. */
+	if (limit_raise_files(&e) < 0)
+		log_warn("fewer connections are possible", LOG_STR("error", e.msg));
 	if (sandbox_not_dumpable(&e) < 0) /* the certificate's key */
 		return fail(EXIT_SYSTEM, "%s", e.msg);
 	p.base = event_base_new();

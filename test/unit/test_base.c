@@ -1,15 +1,17 @@
-/* lib/base: keys and their texts, secrets, addresses, strings, buffers, time, errors. */
+/* lib/base: keys and their texts, secrets, addresses, strings, buffers, time, errors, limits. */
 #include "unit.h"
 
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/ip.h"
 #include "base/key.h"
+#include "base/limit.h"
 #include "base/secret.h"
 #include "base/str.h"
 #include "base/time.h"
@@ -312,12 +314,29 @@ START_TEST(time_texts)
 }
 END_TEST
 
+START_TEST(limit_of_files)
+{
+	struct rlimit before, files;
+
+	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
+	files = (struct rlimit){32, before.rlim_max};
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &files), 0);
+	for (int i = 0; i < 2; i++) { /* the second time there is nothing to do */
+		ck_assert_int_eq(limit_raise_files(NULL), 0);
+		ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &files), 0);
+		ck_assert_uint_eq(files.rlim_cur, before.rlim_max);
+		ck_assert_uint_eq(files.rlim_max, before.rlim_max);
+	}
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
+}
+END_TEST
+
 static Suite *base_suite(void)
 {
 	return UNIT_SUITE("base", err_message_and_cut, key_texts, key_alphabet,
 			  key_alphabets_by_place, secret_slots, ip_prefix_texts, ip_prefix_masks,
 			  ip_endpoint_texts, str_numbers_and_names, str_utf8, buf_limit_is_sticky,
-			  time_texts);
+			  time_texts, limit_of_files);
 }
 
 UNIT_MAIN(base_suite)
