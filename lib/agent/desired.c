@@ -77,7 +77,7 @@ static bool is_guarded(const struct config_network *n, const struct agent_desire
 /* Of the default route's rules. */
 static uint32_t table_mark(const struct config_network *n)
 {
-	return n->fwmark ? n->fwmark : uses_rules(n) ? AGENT_DEFAULT_TABLE : 0;
+	return n->fwmark ? n->fwmark : uses_rules(n) ? CONFIG_DEFAULT_TABLE : 0;
 }
 
 /* Of the device's own packets. */
@@ -104,16 +104,12 @@ static int add_routes(struct agent_tunnel *t, const struct config_network *n,
 {
 	for (size_t i = 0; i < p->n_allowed; i++) {
 		const struct ip_prefix *dst = &p->allowed[i];
-		uint32_t table = n->table == CONFIG_TABLE_AUTO ? RT_TABLE_MAIN : n->table;
+		struct agent_route route = {*dst, config_route_table(n, dst),
+					    config_route_metric(n, dst)};
 
-		if (n->table == CONFIG_TABLE_AUTO && dst->len == 0)
-			table = table_mark(n);
-		if (table == RT_TABLE_MAIN && is_on_link(n, dst))
+		if (route.table == RT_TABLE_MAIN && is_on_link(n, dst))
 			continue;
-		/* What the kernel makes of 0 for IPv6 (IP6_RT_PRIO_USER), so that it is found
-		 * again. */
-		uint32_t metric = n->metric || dst->addr.family == AF_INET ? n->metric : 1024;
-		if (agent_tunnel_add_route(t, (struct agent_route){*dst, table, metric}) < 0)
+		if (agent_tunnel_add_route(t, route) < 0)
 			return -ENOMEM;
 	}
 	return 0;

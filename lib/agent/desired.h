@@ -47,8 +47,6 @@ int agent_desired_part(const struct agent_wanted_network *wn, const struct confi
 		       size_t n_peers, const struct agent_desired_env *env,
 		       struct agent_state *ret);
 
-/* wg-quick's number for the table and the mark of a default route through a tunnel. */
-#define AGENT_DEFAULT_TABLE 51820u
 /* The mark of a guarded tunnel's own packets, where nothing else has given them one. */
 #define AGENT_GUARD_MARK 51821u
 /* Before the main table's rule (32766), in this order. */

@@ -16,6 +16,7 @@
 
 #include <assert.h>
 #include <ctype.h>
+#include <linux/rtnetlink.h>
 #include <stdio.h>
 
 #define NET(m)            offsetof(struct config_network, m)
@@ -487,6 +488,21 @@ void config_read_network(struct config_run *run, const struct config_at *at,
 		n->enabled = enabled_by_default(src);
 	name_peers(run, n);
 	src->n_errors = run->diags->n_errors - errors;
+}
+
+uint32_t config_route_table(const struct config_network *n, const struct ip_prefix *dst)
+{
+	if (n->table != CONFIG_TABLE_AUTO)
+		return n->table;
+	if (dst->len > 0)
+		return RT_TABLE_MAIN;
+	return n->fwmark ? n->fwmark : CONFIG_DEFAULT_TABLE;
+}
+
+/* What the kernel makes of 0 for IPv6 (IP6_RT_PRIO_USER), so that it is found again. */
+uint32_t config_route_metric(const struct config_network *n, const struct ip_prefix *dst)
+{
+	return n->metric || dst->addr.family == AF_INET ? n->metric : 1024;
 }
 
 #define NAME_LEN 64

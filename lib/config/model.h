@@ -32,6 +32,9 @@ enum config_readiness { CONFIG_READY_ALL, CONFIG_READY_ANY, CONFIG_READY_QUORUM 
 #define CONFIG_TABLE_AUTO 0u         /* main table; wg-quick's rules for a default route */
 #define CONFIG_TABLE_OFF  UINT32_MAX /* no routes */
 
+/* wg-quick's number for the table and the mark of a default route through a tunnel. */
+#define CONFIG_DEFAULT_TABLE 51820u
+
 /* Where a secret key comes from: exactly one is set, or none. */
 struct config_keyref {
 	char *path;   /* file with the base64 key */
@@ -176,6 +179,10 @@ static inline bool config_peer_required(const struct config_peer *p)
 {
 	return p->required == CONFIG_DEFAULT ? p->keepalive != 0 : p->required == CONFIG_YES;
 }
+
+/* The route to one of the allowed IPs, as it is made: not for CONFIG_TABLE_OFF. */
+uint32_t config_route_table(const struct config_network *n, const struct ip_prefix *dst);
+uint32_t config_route_metric(const struct config_network *n, const struct ip_prefix *dst);
 
 static inline bool config_keyref_is_set(const struct config_keyref *r)
 {

@@ -297,14 +297,19 @@ static int claim_cmp(const void *a, const void *b)
 	return c ? c : claim_order(x, y);
 }
 
+/* As the routes are made: "auto" and 254 are one table, and a default route's is another. */
 static int route_cmp_key(const struct claim *x, const struct claim *y)
 {
 	const struct config_network *m = &x->net->net, *n = &y->net->net;
+	uint32_t table_x = config_route_table(m, &x->prefix);
+	uint32_t table_y = config_route_table(n, &y->prefix);
+	uint32_t metric_x = config_route_metric(m, &x->prefix);
+	uint32_t metric_y = config_route_metric(n, &y->prefix);
 
-	if (m->table != n->table)
-		return m->table < n->table ? -1 : 1;
-	if (m->metric != n->metric)
-		return m->metric < n->metric ? -1 : 1;
+	if (table_x != table_y)
+		return table_x < table_y ? -1 : 1;
+	if (metric_x != metric_y)
+		return metric_x < metric_y ? -1 : 1;
 	return ip_prefix_cmp(&x->prefix, &y->prefix);
 }
 
@@ -392,6 +397,16 @@ static bool same_name(const struct config_net_src *a, const struct config_net_sr
 	return str_eq(a->net.name, b->net.name);
 }
 
+/* What would set two equal routes apart. Default routes of "auto" stand in tables by their mark,
+ * and need one each, whatever the metric. */
+static const char *apart_by(const struct claim *a, const struct claim *b)
+{
+	return a->prefix.len == 0 && a->net->net.table == CONFIG_TABLE_AUTO &&
+			       b->net->net.table == CONFIG_TABLE_AUTO
+		       ? "fwmark"
+		       : "table or metric";
+}
+
 /* Two networks cannot have the same route in one table: the kernel refuses the second. `claims` is
  * in the order of check_owners. */
 static void check_routes(struct config_run *run, struct claim *claims, size_t n)
@@ -414,9 +429,9 @@ static void check_routes(struct config_run *run, struct claim *claims, size_t n)
 			continue;
 		config_error(run, place_claim(&here, b),
 			     "found %s, which network %s routes too (%s), accepted: each route "
-			     "once; or another table or metric for one of the networks",
+			     "once; or another %s for one of the networks",
 			     ip_prefix_str(&b->prefix, text), a->net->net.name,
-			     where(a->net, place_claim(&there, a), at));
+			     where(a->net, place_claim(&there, a), at), apart_by(a, b));
 	}
 }
 

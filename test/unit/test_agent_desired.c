@@ -694,6 +694,73 @@ START_TEST(test_out_of_memory)
 }
 END_TEST
 
+/* --- routes: a document is refused exactly where two networks' routes are one --- */
+
+static const char *const route_tables[] = {"",
+					   "table = 254\n",
+					   "table = 7\n",
+					   "table = 51820\n",
+					   "table = 'off'\n",
+					   "table = 'auto'\n"};
+static const char *const route_marks[] = {"", "fwmark = 7\n", "fwmark = 254\n", "fwmark = 8\n"};
+static const char *const route_metrics[] = {"", "metric = 1024\n", "metric = 3\n"};
+static const char *const route_prefixes[] = {"0.0.0.0/0", "::/0", "10.9.0.0/16", "fd09::/64"};
+
+static void random_network(struct buf *b, char name)
+{
+	buf_addf(b,
+		 "[network.%c]\ninterface = '%c'\n%s%s%s[[network.%c.peers]]\n"
+		 "public_key = '" KEY_A "'\nallowed_ips = ['%s', '%s']\n",
+		 name, name, route_tables[below(ARRAY_LEN(route_tables))],
+		 route_marks[below(ARRAY_LEN(route_marks))],
+		 route_metrics[below(ARRAY_LEN(route_metrics))], name, route_prefixes[below(2)],
+		 route_prefixes[2 + below(2)]);
+}
+
+static bool have_equal_routes(const struct agent_tunnel *a, const struct agent_tunnel *b)
+{
+	for (size_t i = 0; i < a->n_routes; i++)
+		for (size_t j = 0; j < b->n_routes; j++)
+			if (agent_route_cmp(&a->routes[i], &b->routes[j]) == 0)
+				return true;
+	return false;
+}
+
+static bool is_accepted(const char *text)
+{
+	struct config_doc doc = {"t.toml", CONFIG_TOML, text, strlen(text)};
+	_cleanup_config_diags_ struct config_diags diags = {0};
+	_cleanup_config_ struct config *c = NULL;
+
+	return config_read(&doc, 1, NULL, &c, &diags) == 0;
+}
+
+START_TEST(test_equal_routes)
+{
+	int refused = 0, n = 4000;
+
+	for (int i = 0; i < n; i++) {
+		_cleanup_buf_ struct buf a = BUF_INIT(0), b = BUF_INIT(0), both = BUF_INIT(0);
+		_cleanup_agent_state_ struct agent_state s, t;
+
+		seed = (unsigned)i;
+		random_network(&a, 'a');
+		random_network(&b, 'b');
+		buf_addf(&both, "%s%s", a.data, b.data);
+		struct agent_wanted *v = wanted_of(a.data), *w = wanted_of(b.data);
+		ck_assert_int_eq(desired_of(v, true, &s, NULL), 0);
+		ck_assert_int_eq(desired_of(w, true, &t, NULL), 0);
+		bool equal = have_equal_routes(&s.tunnels[0], &t.tunnels[0]);
+		ck_assert_msg(is_accepted(both.data) == !equal, "%s", both.data);
+		refused += equal;
+		agent_wanted_free(v);
+		agent_wanted_free(w);
+	}
+	ck_assert_int_gt(refused, n / 50);
+	ck_assert_int_lt(refused, n / 2);
+}
+END_TEST
+
 static Suite *suite(void)
 {
 	return UNIT_SUITE("agent_desired", test_routes, test_on_link_prefix_has_no_route,
@@ -701,7 +768,8 @@ static Suite *suite(void)
 			  test_default_route_in_a_table_of_the_users, test_reverse_path,
 			  test_two_default_routes, test_mtu, test_what_became_another_is_marked,
 			  test_forwarding, test_default_routes_clash, test_parts, test_guard,
-			  test_guard_that_cannot_be, test_peers, test_out_of_memory);
+			  test_guard_that_cannot_be, test_peers, test_equal_routes,
+			  test_out_of_memory);
 }
 
 UNIT_MAIN(suite)

@@ -21,6 +21,16 @@
 #define PEER  "[[network.a.peers]]\npublic_key = " K1 "\n"
 #define ALLOW "allowed_ips = [\"10.9.0.0/16\"]\n"
 
+/* Two networks with the same allowed IPs, each with a line of its own. */
+#define ROUTES(a, b, ip)                                                                           \
+	"[network.a]\n" a "\n[[network.a.peers]]\npublic_key = " K1 "\nallowed_ips = '" ip "'\n"   \
+	"[network.b]\ninterface = 'wg1'\n" b "\n[[network.b.peers]]\npublic_key = " K2             \
+	"\nallowed_ips = '" ip "'\n"
+#define CLASH(ip, apart)                                                                           \
+	"error: t:11:15: network.b.peers[0].allowed_ips: found " ip ", which network a routes "    \
+	"too (t:5:15), accepted: "                                                                 \
+	"each route once; or another " apart " for one of the networks\n"
+
 static const struct {
 	const char *doc, *want;
 } cases[] = {
@@ -237,6 +247,17 @@ static const struct {
 	 "error: t:8:16: network.b.peers[0].allowed_ips[0]: found 10.9.0.0/16, which network a "
 	 "routes too (t:3:16), accepted: each route once; or another table or metric for one of "
 	 "the networks\n"},
+	/* Routes as they are made: "auto" is 254, IPv6's metric 0 is 1024, a default route's table
+	 * is its mark */
+	{ROUTES("", "table = 254", "10.9.0.0/16"), CLASH("10.9.0.0/16", "table or metric")},
+	{ROUTES("metric = 1024", "", "fd00::/64"), CLASH("fd00::/64", "table or metric")},
+	{ROUTES("", "", "0.0.0.0/0"), CLASH("0.0.0.0/0", "fwmark")},
+	{ROUTES("", "fwmark = 51820", "::/0"), CLASH("::/0", "fwmark")},
+	{ROUTES("fwmark = 7", "table = 7", "::/0"), CLASH("::/0", "table or metric")},
+	{ROUTES("", "fwmark = 7", "0.0.0.0/0"), ""},
+	{ROUTES("", "table = 254", "0.0.0.0/0"), ""},
+	{ROUTES("metric = 1024", "", "10.9.0.0/16"), ""},
+	{ROUTES("table = 254", "metric = 1", "fd00::/64"), ""},
 
 	/* Not an error */
 	{NET, ""},
