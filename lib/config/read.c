@@ -304,48 +304,66 @@ int config_read(const struct config_doc *docs, size_t n_docs, const char *node, 
 	return config_read_only(docs, n_docs, node, NULL, ret, diags);
 }
 
+static void read_all(struct config_run *run, size_t n_docs, struct cfg_value **trees,
+		     struct nets *nets)
+{
+	for (size_t i = 0; i < n_docs && !run->no_memory; i++) {
+		struct cfg_pos pos = {0};
+		struct err e = {0};
+		int r = parse(&run->docs[i], &trees[i], &pos, &e);
+
+		if (r == -ENOMEM)
+			run->no_memory = true;
+		else if (r < 0)
+			say_syntax(run, i, pos, &e);
+		else
+			read_document(run, i, trees[i], nets);
+	}
+}
+
+static void turn_off_others(struct nets *nets, const char *only)
+{
+	for (size_t i = 0; i < nets->n; i++)
+		if (nets->items[i].net.name)
+			nets->items[i].net.enabled &= str_eq(nets->items[i].net.name, only);
+}
+
+/* The configuration, where nothing is wrong with what was read. `clean`: nothing was found. */
+static int finish(const struct config_run *run, size_t n_docs, struct cfg_value *const *trees,
+		  struct nets *nets, bool clean, struct config **ret)
+{
+	struct config *c = build(nets, run->docs, n_docs);
+
+	if (!c)
+		return -ENOMEM;
+	c->clean = clean && !has_node_part(nets);
+	for (size_t i = 0; i < n_docs; i++)
+		c->n_values += cfg_value_count(trees[i]);
+	*ret = c;
+	return 0;
+}
+
 int config_read_only(const struct config_doc *docs, size_t n_docs, const char *node,
 		     const char *only, struct config **ret, struct config_diags *diags)
 {
 	struct config_run run = {.diags = diags, .docs = docs, .node = node};
 	struct cfg_value **trees = calloc(n_docs + 1, sizeof(*trees));
-	struct nets nets = {0};
 	size_t errors = diags->n_errors, warnings = diags->n_warnings;
-	struct config *c;
-	int r = 0;
+	struct nets nets = {0};
+	int r;
 
 	if (!trees)
 		return -ENOMEM;
-	for (size_t i = 0; i < n_docs && !run.no_memory; i++) {
-		struct cfg_pos pos = {0};
-		struct err e = {0};
-
-		r = parse(&docs[i], &trees[i], &pos, &e);
-		if (r == -ENOMEM)
-			run.no_memory = true;
-		else if (r < 0)
-			say_syntax(&run, i, pos, &e);
-		else
-			read_document(&run, i, trees[i], &nets);
-	}
-	for (size_t i = 0; only && i < nets.n; i++)
-		if (nets.items[i].net.name)
-			nets.items[i].net.enabled &= str_eq(nets.items[i].net.name, only);
+	read_all(&run, n_docs, trees, &nets);
+	if (only)
+		turn_off_others(&nets, only);
 	if (!run.no_memory)
 		config_validate(&run, nets.items, nets.n);
 	if (diags->n)
 		qsort(diags->items, diags->n, sizeof(*diags->items), diag_cmp);
 	r = run.no_memory ? -ENOMEM : diags->n_errors > errors ? -EINVAL : 0;
-	if (r == 0) {
-		c = build(&nets, docs, n_docs);
-		r = c ? 0 : -ENOMEM;
-	}
-	if (r == 0) {
-		c->clean = diags->n_warnings == warnings && !has_node_part(&nets);
-		for (size_t i = 0; i < n_docs; i++)
-			c->n_values += cfg_value_count(trees[i]);
-		*ret = c;
-	}
+	if (r == 0)
+		r = finish(&run, n_docs, trees, &nets, diags->n_warnings == warnings, ret);
 	for (size_t i = 0; i < nets.n; i++)
 		config_net_src_clear(&nets.items[i]);
 	free(nets.items);
