@@ -344,7 +344,7 @@ CONFIG_READER(config_read_addresses)
 }
 
 /* A list of networks, in place of the one that was there. */
-static void read_networks(struct config_run *run, const struct config_at *at,
+static void read_prefixes(struct config_run *run, const struct config_at *at,
 			  const struct cfg_value *v, struct ip_prefix **list, size_t *n)
 {
 	size_t cap = 0;
@@ -383,14 +383,14 @@ CONFIG_READER(config_read_allowed)
 {
 	struct config_peer *peer = object;
 
-	read_networks(run, at, v, &peer->allowed, &peer->n_allowed);
+	read_prefixes(run, at, v, &peer->allowed, &peer->n_allowed);
 }
 
 CONFIG_READER(config_read_guard_except)
 {
 	struct config_network *n = object;
 
-	read_networks(run, at, v, &n->guard_except, &n->n_guard_except);
+	read_prefixes(run, at, v, &n->guard_except, &n->n_guard_except);
 }
 
 CONFIG_READER(config_read_ip)
