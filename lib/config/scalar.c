@@ -150,8 +150,8 @@ CONFIG_READER(config_read_interface)
 	}
 	interface[0] = '\0'; /* the default is not what was meant: nothing to compare */
 	refuse(run, at, v,
-	       "1 to 15 characters without space, '/', ':', '%' and quotes; not \"lo\", \"all\", "
-	       "\"default\"");
+	       "1 to 15 characters without space, '/', ':', '%', '\"' and '\\'; not \"lo\", "
+	       "\"all\", \"default\"");
 }
 
 static void set_text(struct config_run *run, char **at, const struct cfg_value *v)

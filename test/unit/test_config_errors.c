@@ -85,10 +85,15 @@ static const struct {
 	/* Names */
 	{NET "interface = \"wg/0\"\n",
 	 "error: t:3:13: network.a.interface: found \"wg/0\", accepted: 1 to 15 characters without "
-	 "space, '/', ':', '%' and quotes; not \"lo\", \"all\", \"default\"\n"},
+	 "space, '/', ':', '%', '\"' and '\\'; not \"lo\", \"all\", \"default\"\n"},
 	{NET "interface = \"abcdefghijklmnop\"\n",
 	 "error: t:3:13: network.a.interface: found \"abcdefghijklmnop\", accepted: 1 to 15 "
-	 "characters without space, '/', ':', '%' and quotes; not \"lo\", \"all\", \"default\"\n"},
+	 "characters without space, '/', ':', '%', '\"' and '\\'; not \"lo\", \"all\", "
+	 "\"default\"\n"},
+	{NET "interface = 'a\"b'\n",
+	 "error: t:3:13: network.a.interface: found \"a\\\"b\", accepted: 1 to 15 characters "
+	 "without space, '/', ':', '%', '\"' and '\\'; not \"lo\", \"all\", \"default\"\n"},
+	{NET "interface = \"it's\"\n", ""},
 	{PEER ALLOW "name = \"\"\n",
 	 "error: t:4:8: network.a.peers[0].name: found \"\", accepted: 1 to 128 bytes without "
 	 "control characters\n"},
@@ -182,7 +187,7 @@ static const struct {
 	 "accepted: one of …_path, …_env, …_secret\n"},
 	{NET "interface = " K2 "\n",
 	 "error: t:3:13: network.a.interface: found 44 characters that may be a key (not shown), "
-	 "accepted: 1 to 15 characters without space, '/', ':', '%' and quotes; not \"lo\", "
+	 "accepted: 1 to 15 characters without space, '/', ':', '%', '\"' and '\\'; not \"lo\", "
 	 "\"all\", \"default\"\n"},
 
 	/* Unknown keys and wrong places */
