@@ -263,7 +263,7 @@ int cmd_ready(int argc, char **argv)
 	}
 	r = ask_for_long(&s, &reasons, &e);
 	if (r < 0) {
-		/* On standard output too: it is what a probe shows. */
+		/* On standard output: that is what a probe shows. */
 		printf("%s\n", e.msg);
 		return EXIT_SYSTEM;
 	}

@@ -29,7 +29,8 @@ int str_to_u64(const char *s, size_t len, uint64_t min, uint64_t max, uint64_t *
 char *str_put_u64(char *at, uint64_t n);
 
 /* The name among `names` (NULL-terminated array) nearest to `word` by edit distance, if it is
- * near enough to be meant (at most a third of the length off, at least one); else NULL. */
+ * near enough to be meant: at most two edits off, from nine characters on a third of the word's
+ * length, and at most two thirds of the longer of the two; else NULL. */
 const char *str_nearest(const char *word, const char *const *names);
 
 /* Whether all of s is valid UTF-8 (RFC 3629: no surrogates, no overlong forms). */

@@ -8,7 +8,7 @@
 
 struct metrics_series {
 	struct metrics_family *family;
-	char *labels;     /* rendered: a="x",b="y"; "" without labels */
+	char *labels;     /* rendered: {a="x",b="y"}; "" without labels */
 	double value;     /* histogram: the sum */
 	uint64_t *counts; /* histogram: n_buckets + 1, not cumulative, the last is +Inf */
 };
