@@ -102,14 +102,6 @@ static bool put_whole(struct record *r, const char *s, size_t n)
 	return true;
 }
 
-static size_t utf8_len(const char *s)
-{
-	for (size_t n = 1; n <= 4 && (n == 1 || s[n - 1]); n++)
-		if (str_is_utf8(s, n))
-			return n;
-	return 0;
-}
-
 /* How much of the text stands for itself; 0: the first byte does not. */
 static size_t plain_len(const char *s)
 {
@@ -136,7 +128,7 @@ static bool put_some(struct record *r, const char *s, size_t *ret_n)
 		return put_whole(r, "\\n", 2);
 	if (c < 0x80)
 		return put_whole(r, esc, (size_t)snprintf(esc, sizeof(esc), "\\u%04x", c));
-	n = utf8_len(s);
+	n = str_utf8_len(s, strnlen(s, 4));
 	if (n == 0)
 		return put_whole(r, "\xEF\xBF\xBD", 3);
 	*ret_n = n;

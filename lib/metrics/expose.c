@@ -24,6 +24,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/str.h"
+
 struct metrics_writer {
 	struct metrics *m;
 	struct buf *out;
@@ -33,28 +35,6 @@ struct metrics_writer {
 	size_t n_seen;
 	bool headed;
 };
-
-/* The length of the UTF-8 sequence at s (RFC 3629 table 3-7), or 0. A NUL ends every check. */
-static size_t utf8_length(const unsigned char *s)
-{
-	if (s[0] < 0x80)
-		return 1;
-	if (s[0] >= 0xC2 && s[0] <= 0xDF)
-		return (s[1] & 0xC0) == 0x80 ? 2 : 0;
-	if (s[0] >= 0xE0 && s[0] <= 0xEF) {
-		unsigned char low = s[0] == 0xE0 ? 0xA0 : 0x80, high = s[0] == 0xED ? 0x9F : 0xBF;
-
-		return s[1] >= low && s[1] <= high && (s[2] & 0xC0) == 0x80 ? 3 : 0;
-	}
-	if (s[0] >= 0xF0 && s[0] <= 0xF4) {
-		unsigned char low = s[0] == 0xF0 ? 0x90 : 0x80, high = s[0] == 0xF4 ? 0x8F : 0xBF;
-
-		return s[1] >= low && s[1] <= high && (s[2] & 0xC0) == 0x80 && (s[3] & 0xC0) == 0x80
-			       ? 4
-			       : 0;
-	}
-	return 0;
-}
 
 static void put_escaped(struct buf *b, const char *s, bool quotes)
 {
@@ -67,7 +47,7 @@ static void put_escaped(struct buf *b, const char *s, bool quotes)
 			s++;
 			continue;
 		}
-		size_t n = c ? utf8_length((const unsigned char *)s) : 0;
+		size_t n = str_utf8_len(s, strnlen(s, 4));
 		if (n > 0 && c != '\\' && c != '\n' && c != '"') {
 			s += n;
 			continue;
