@@ -20,11 +20,6 @@ struct http_loop {
 	bool busy, dead;
 };
 
-struct watched {
-	struct http_loop *loop;
-	struct event *event;
-};
-
 static void loop_destroy(struct http_loop *l)
 {
 	if (l->multi)
@@ -76,41 +71,29 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 	collect(l);
 }
 
-/* libcurl: how the interest in a socket changes. `w` is what curl_multi_assign stored. */
+/* libcurl: how the interest in a socket changes. `assigned` is what curl_multi_assign stored: the
+ * event of the socket, if it has one. */
 static int socket_cb(CURL *easy, curl_socket_t fd, int what, void *arg, void *assigned)
 {
 	struct http_loop *l = arg;
-	struct watched *w = assigned;
+	struct event *event;
 
-	if (what == CURL_POLL_REMOVE) {
-		if (w) {
-			event_free(w->event);
-			free(w);
-			curl_multi_assign(l->multi, fd, NULL);
-		}
+	if (assigned)
+		event_free(assigned);
+	curl_multi_assign(l->multi, fd, NULL);
+	if (what == CURL_POLL_REMOVE)
 		return 0;
-	}
 
 	short want = (short)(EV_PERSIST | (what & CURL_POLL_IN ? EV_READ : 0) |
 			     (what & CURL_POLL_OUT ? EV_WRITE : 0));
-	struct event *event = event_new(l->base, fd, want, on_socket, l);
-	if (!event || event_add(event, NULL) < 0)
-		goto fail;
-	if (w) {
-		event_free(w->event);
-		w->event = event;
-		return 0;
+	event = event_new(l->base, fd, want, on_socket, l);
+	if (!event || event_add(event, NULL) < 0) {
+		if (event)
+			event_free(event);
+		return -1;
 	}
-	w = malloc(sizeof(*w));
-	if (!w)
-		goto fail;
-	*w = (struct watched){.loop = l, .event = event};
-	curl_multi_assign(l->multi, fd, w);
+	curl_multi_assign(l->multi, fd, event);
 	return 0;
-fail:
-	if (event)
-		event_free(event);
-	return -1;
 }
 
 static int timer_cb(CURLM *multi, long ms, void *arg)
