@@ -26,6 +26,7 @@ static const char check_help[] =
 	"\n"
 	"  --node-name NAME  selects [network.X.nodes.\"NAME\"] (default: NODE_NAME, the host "
 	"name)\n"
+	"  --network NAME    as if up were started with it: this network and no other\n"
 	"  --keys            also read the key files that are named, and compare with them\n"
 	"  --state-dir DIR   with --keys: where generated keys are (default " STATE_DIR_DEFAULT
 	")\n"
@@ -41,6 +42,7 @@ static const char plan_help[] =
 	"\n"
 	"  --node-name NAME  selects [network.X.nodes.\"NAME\"] (default: NODE_NAME, the host "
 	"name)\n"
+	"  --network NAME    as of up\n"
 	"  --state-dir DIR   where generated keys are (default " STATE_DIR_DEFAULT ")\n"
 	"  --no-nft          leave nftables out\n"
 	"  --guard           as of up\n"
@@ -49,10 +51,10 @@ static const char plan_help[] =
 	"Exit status: 0 nothing to change; 1 something to change, or errors in the configuration;\n"
 	"2 wrong command line, unreadable file; 3 the machine's state could not be read.\n";
 
-enum { OPT_NODE = 256, OPT_STATE_DIR, OPT_NO_NFT, OPT_GUARD, OPT_JSON, OPT_KEYS };
+enum { OPT_NODE = 256, OPT_NETWORK, OPT_STATE_DIR, OPT_NO_NFT, OPT_GUARD, OPT_JSON, OPT_KEYS };
 
 struct settings {
-	const char *node, *state_dir;
+	const char *node, *network, *state_dir;
 	bool json, no_nft, guard, keys, help;
 };
 
@@ -63,6 +65,7 @@ static int parse(int argc, char **argv, const struct option *options, struct set
 	while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {
 		switch (c) {
 		case OPT_NODE: s->node = optarg; break;
+		case OPT_NETWORK: s->network = optarg; break;
 		case OPT_STATE_DIR: s->state_dir = optarg; break;
 		case OPT_NO_NFT: s->no_nft = true; break;
 		case OPT_GUARD: s->guard = true; break;
@@ -149,6 +152,7 @@ int cmd_check(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{"node-name", required_argument, NULL, OPT_NODE},
+		{"network", required_argument, NULL, OPT_NETWORK},
 		{"json", no_argument, NULL, OPT_JSON},
 		{"keys", no_argument, NULL, OPT_KEYS},
 		{"state-dir", required_argument, NULL, OPT_STATE_DIR},
@@ -164,11 +168,13 @@ int cmd_check(int argc, char **argv)
 
 	if (r >= 0)
 		return r;
-	struct agent_wanted_env env = {.node = s.node, .state_dir = s.state_dir};
+	struct agent_wanted_env env = {.node = s.node, .only = s.network, .state_dir = s.state_dir};
 	if (s.keys)
 		r = agent_wanted_load(docs.items, docs.n, &env, true, &w, &diags);
 	else
-		r = config_read(docs.items, docs.n, s.node, &alone, &diags);
+		r = config_read_only(docs.items, docs.n, s.node, s.network, &alone, &diags);
+	if (alone && s.network)
+		r = agent_wanted_check_only(alone, s.network, &diags);
 	const struct config *c = w ? w->config : alone;
 	if (r == 0)
 		r = agent_desired_check(c, &(struct agent_desired_env){.nft = true}, &diags);
@@ -262,6 +268,7 @@ int cmd_plan(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{"node-name", required_argument, NULL, OPT_NODE},
+		{"network", required_argument, NULL, OPT_NETWORK},
 		{"state-dir", required_argument, NULL, OPT_STATE_DIR},
 		{"no-nft", no_argument, NULL, OPT_NO_NFT},
 		{"guard", no_argument, NULL, OPT_GUARD},
@@ -277,7 +284,7 @@ int cmd_plan(int argc, char **argv)
 
 	if (r >= 0)
 		return r;
-	struct agent_wanted_env env = {.node = s.node, .state_dir = s.state_dir};
+	struct agent_wanted_env env = {.node = s.node, .only = s.network, .state_dir = s.state_dir};
 	r = agent_wanted_load(docs.items, docs.n, &env, true, &w, &diags);
 	if (r == 0) {
 		struct agent_desired_env machine = {.nft = !s.no_nft, .guard = s.guard};

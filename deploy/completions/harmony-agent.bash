@@ -29,8 +29,8 @@ _harmony_agent() {
           --network --on-exit --observe-only --no-nft --guard --userspace --poll --respawn --state-dir --http --control
           --log-format --log-level --help"
         ;;
-      check) words="--node-name --keys --state-dir --json --help" ;;
-      plan) words="--node-name --state-dir --no-nft --guard --json --help" ;;
+      check) words="--node-name --network --keys --state-dir --json --help" ;;
+      plan) words="--node-name --network --state-dir --no-nft --guard --json --help" ;;
       status) words="--json --control --http --help" ;;
       ready) words="--http --startup --wait --hold --help" ;;
       reload) words="--control --help" ;;

@@ -20,7 +20,7 @@ complete -c harmony-agent -n "__fish_seen_subcommand_from up" -l kubeconfig -r -
 complete -c harmony-agent -n "__fish_seen_subcommand_from up" -l kube-publish -x -d 'NAMESPACE/NAME'
 complete -c harmony-agent -n '__fish_seen_subcommand_from up' -l kube-gate -d 'Tell pods that wait for the tunnel'
 complete -c harmony-agent -n '__fish_seen_subcommand_from up' -l kube-taint -x -a harmony-agent/not-ready -d 'Taint to remove when ready'
-complete -c harmony-agent -n '__fish_seen_subcommand_from up' -l network -x -d 'This network and no other'
+complete -c harmony-agent -n '__fish_seen_subcommand_from up check plan' -l network -x -d 'This network and no other'
 complete -c harmony-agent -n "__fish_seen_subcommand_from up check plan" -l node-name -x -d 'Name of the node'
 complete -c harmony-agent -n "__fish_seen_subcommand_from up" -l on-exit -x -a 'keep remove' -d 'What becomes of the tunnels'
 complete -c harmony-agent -n "__fish_seen_subcommand_from up" -l observe-only -d 'Report, change nothing'

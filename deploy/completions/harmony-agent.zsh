@@ -48,12 +48,12 @@ _harmony_agent() {
         '--log-level[level]:level:(debug info warn error)' \
         '--help[list the options]' ;;
     check)
-      _arguments '--node-name[name of the node]:name:' '--keys[read the key files too]' \
-        '--state-dir[generated keys]:directory:_files -/' \
+      _arguments '--node-name[name of the node]:name:' '--network[this network and no other]:name:' \
+        '--keys[read the key files too]' '--state-dir[generated keys]:directory:_files -/' \
         '--json[as JSON]' '--help[list the options]' '*:file or directory:_files' ;;
     plan)
-      _arguments '--node-name[name of the node]:name:' '--state-dir[generated keys]:directory:_files -/' \
-        '--no-nft[leave nftables out]' '--guard[every network has a guard]' '--json[as JSON]' '--help[list the options]' \
+      _arguments '--node-name[name of the node]:name:' '--network[this network and no other]:name:' \
+        '--state-dir[generated keys]:directory:_files -/' '--no-nft[leave nftables out]' '--guard[every network has a guard]' '--json[as JSON]' '--help[list the options]' \
         '*:file or directory:_files' ;;
     status)
       _arguments '--json[the whole answer]' '--control[control socket]:path:_files' \

@@ -147,7 +147,7 @@ static int load_network(struct agent_wanted_network *wn, const struct agent_want
 	return r == -EINVAL ? 0 : r;
 }
 
-static int check_only(const struct config *c, const char *only, struct config_diags *diags)
+int agent_wanted_check_only(const struct config *c, const char *only, struct config_diags *diags)
 {
 	char text[ERR_MSG_MAX], shown[STR_SHOW_LEN];
 
@@ -171,7 +171,7 @@ int agent_wanted_load(const struct config_doc *docs, size_t n_docs,
 	int r = config_read_only(docs, n_docs, env->node, env->only, &w->config, diags);
 	if (r < 0)
 		return r;
-	if (env->only && (r = check_only(w->config, env->only, diags)) < 0)
+	if (env->only && (r = agent_wanted_check_only(w->config, env->only, diags)) < 0)
 		return r;
 	w->networks = calloc(w->config->n_networks + 1, sizeof(*w->networks));
 	if (!w->networks)

@@ -37,6 +37,9 @@ int agent_wanted_load(const struct config_doc *docs, size_t n_docs,
 		      const struct agent_wanted_env *env, bool dry, struct agent_wanted **ret,
 		      struct config_diags *diags);
 
+/* An error in `diags` where no network has the name of `only`. 0 or -ENOMEM. */
+int agent_wanted_check_only(const struct config *c, const char *only, struct config_diags *diags);
+
 struct config_amendment;
 
 /* Writes back the generated keys in force whose files are gone: another key would lock the node out
