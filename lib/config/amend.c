@@ -161,6 +161,17 @@ static bool lacks_quorum(const struct config_network *n, const struct config_ame
 	return n->quorum > required;
 }
 
+/* A probe that no address of the network can be the source of is a warning. */
+static bool lacks_source(const struct config_network *n, const struct config_peer *come)
+{
+	if (come->probe.family == AF_UNSPEC || n->n_addresses == 0)
+		return false;
+	for (size_t i = 0; i < n->n_addresses; i++)
+		if (n->addresses[i].addr.family == come->probe.family)
+			return false;
+	return true;
+}
+
 static bool fits(const struct config *c, const struct config_amendment *a)
 {
 	const struct config_network *n = &c->networks[a->network];
@@ -170,7 +181,7 @@ static bool fits(const struct config *c, const struct config_amendment *a)
 		return false;
 	for (size_t i = 0; i < a->n_come; i++)
 		if (key_clashes(n, a, &a->come[i]) || name_clashes(n, a, a->come[i].name) ||
-		    prefixes_clash(c, a, &a->come[i]))
+		    prefixes_clash(c, a, &a->come[i]) || lacks_source(n, &a->come[i]))
 			return false;
 	return !lacks_quorum(n, a);
 }
