@@ -64,18 +64,27 @@ int config_diag_add(struct config_diags *d, const struct config_diag *diag)
 	return 0;
 }
 
+void config_put_place(struct buf *b, const char *source, struct cfg_pos pos)
+{
+	buf_addf(b, "%.*s", NAME_SHOWN, source);
+	if (pos.line)
+		buf_addf(b, ":%u:%u", pos.line, pos.column);
+}
+
 int config_diag_network(struct config_diags *d, const struct config_network *n, const char *fmt,
 			...)
 {
-	char what[ERR_MSG_MAX], text[ERR_MSG_MAX + 256];
+	_cleanup_buf_ struct buf b = BUF_INIT(DIAG_MAX);
 	va_list ap;
 
+	config_put_place(&b, n->source, n->pos);
+	buf_addf(&b, ": network.%s: ", n->name);
 	va_start(ap, fmt);
-	vsnprintf(what, sizeof(what), fmt, ap);
+	buf_addv(&b, fmt, ap);
 	va_end(ap);
-	snprintf(text, sizeof(text), "%s:%u:%u: network.%s: %s", n->source, n->pos.line,
-		 n->pos.column, n->name, what);
-	return config_diag_add(d, &(struct config_diag){.text = text, .pos = n->pos});
+
+	struct config_diag diag = {.text = (char *)buf_str(&b), .doc = n->doc, .pos = n->pos};
+	return buf_error(&b) == -ENOMEM ? -ENOMEM : config_diag_add(d, &diag);
 }
 
 void config_diags_write(const struct config_diags *d, struct buf *b)
@@ -179,9 +188,7 @@ const char *config_where(const struct config_doc *doc, struct cfg_pos pos,
 {
 	struct buf b = BUF_INIT(DIAG_MAX);
 
-	buf_addf(&b, "%.*s", NAME_SHOWN, doc->name);
-	if (pos.line)
-		buf_addf(&b, ":%u:%u", pos.line, pos.column);
+	config_put_place(&b, doc->name, pos);
 	return take(&b, out);
 }
 
@@ -217,9 +224,7 @@ say(struct config_run *run, bool warning, const struct config_at *at, const char
 
 	while (root->up)
 		root = root->up;
-	buf_addf(&b, "%.*s", NAME_SHOWN, root->doc->name);
-	if (at->pos.line)
-		buf_addf(&b, ":%u:%u", at->pos.line, at->pos.column);
+	config_put_place(&b, root->doc->name, at->pos);
 	buf_adds(&b, ": ");
 	if (at->up) {
 		add_path(&b, at);

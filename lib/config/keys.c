@@ -183,13 +183,11 @@ static int add_diag(const struct config_network *n, const struct config_peer *p,
 		    struct cfg_pos pos, const char *msg, struct config_diags *diags)
 {
 	struct buf b = BUF_INIT(0);
-	struct config_diag diag = {.pos = pos};
+	struct config_diag diag = {.doc = n->doc, .pos = pos};
 	char name[CONFIG_FOUND_LEN];
 	int r;
 
-	buf_adds(&b, n->source);
-	if (pos.line)
-		buf_addf(&b, ":%u:%u", pos.line, pos.column);
+	config_put_place(&b, n->source, pos);
 	buf_addf(&b, ": network.%s.", n->name);
 	if (p)
 		buf_addf(&b, "peers[%s].", config_found_text(p->name, strlen(p->name), name));

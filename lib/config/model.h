@@ -71,6 +71,7 @@ struct config_peer {
 struct config_network {
 	char *name;
 	const char *source; /* the document's name; lives as long as the config */
+	size_t doc;         /* and its index */
 	bool enabled;       /* enable_wireguard; default: it has peers, addresses or a key */
 	char interface[IFNAMSIZ];
 	struct ip_prefix *addresses; /* host bits kept */

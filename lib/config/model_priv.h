@@ -36,6 +36,10 @@ void config_warn(struct config_run *run, const struct config_at *at, const char 
 const char *config_found(const struct cfg_value *v, char out[static CONFIG_FOUND_LEN]);
 const char *config_found_text(const char *s, size_t len, char out[static CONFIG_FOUND_LEN]);
 
+struct buf;
+/* Appends "SOURCE:LINE:COLUMN", or "SOURCE" where the place has no line (JSON). */
+void config_put_place(struct buf *b, const char *source, struct cfg_pos pos);
+
 /* Where "FILE:LINE:COLUMN" of a place is told inside a message about another. */
 const char *config_where(const struct config_doc *doc, struct cfg_pos pos,
 			 char out[static CONFIG_FOUND_LEN]);

@@ -267,7 +267,8 @@ static struct config *build(struct nets *nets, const struct config_doc *docs, si
 
 		*n = src->net;
 		src->net = (struct config_network){0};
-		n->source = c->sources[src->doc - docs];
+		n->doc = (size_t)(src->doc - docs);
+		n->source = c->sources[n->doc];
 		sort_peers(n);
 		if (list_claimed(n) < 0)
 			return c->n_networks++, NULL; /* freed as far as it is built */

@@ -250,6 +250,33 @@ START_TEST(config_json_places)
 }
 END_TEST
 
+/* Findings about what was read before: their document, and its lines where it has any. */
+START_TEST(config_places_afterwards)
+{
+	static const char one[] = "[network.b]\ninterface = 'wg1'\n";
+	static const char two[] = "{\"network\":{\"a\":{\"peers\":[{\"publicKey\":\"" K1
+				  "\",\"allowedIps\":[\"10.0.0.0/8\"]}]}}}";
+	struct config_doc docs[] = {{"1.toml", CONFIG_TOML, one, sizeof(one) - 1},
+				    {"2.json", CONFIG_JSON, two, sizeof(two) - 1}};
+	_cleanup_config_diags_ struct config_diags diags = {0};
+	_cleanup_config_ struct config *c = NULL;
+
+	ck_assert_int_eq(config_read(docs, 2, NULL, &c, &diags), 0);
+	for (size_t i = 0; i < c->n_networks; i++)
+		ck_assert_int_eq(config_diag_network(&diags, &c->networks[i], "found %d", 7), 0);
+	ck_assert_int_eq(
+		config_check_own_key(&c->networks[0], &c->networks[0].peers[0].public_key, &diags),
+		-EINVAL);
+	ck_assert_uint_eq(diags.n, 3);
+	ck_assert_str_eq(diags.items[0].text, "2.json: network.a: found 7");
+	ck_assert_str_eq(diags.items[1].text, "1.toml:1:10: network.b: found 7");
+	ck_assert(str_starts(diags.items[2].text, "2.json: network.a.peers[\"AQAAAAAA\"]."));
+	ck_assert_uint_eq(diags.items[0].doc, 1);
+	ck_assert_uint_eq(diags.items[1].doc, 0);
+	ck_assert_uint_eq(diags.items[2].doc, 1);
+}
+END_TEST
+
 START_TEST(config_defaults)
 {
 	struct buf b = BUF_INIT(0);
@@ -653,10 +680,11 @@ END_TEST
 
 static Suite *suite(void)
 {
-	return UNIT_SUITE("config", config_three_spellings, config_json_places, config_defaults,
-			  config_node_override, config_node_places, config_formats_by_name,
-			  config_ten_thousand_peers, config_key_files, config_key_env_and_secret,
-			  config_keys_of_a_network, config_manual_page, config_documentation);
+	return UNIT_SUITE("config", config_three_spellings, config_json_places,
+			  config_places_afterwards, config_defaults, config_node_override,
+			  config_node_places, config_formats_by_name, config_ten_thousand_peers,
+			  config_key_files, config_key_env_and_secret, config_keys_of_a_network,
+			  config_manual_page, config_documentation);
 }
 
 UNIT_MAIN(suite)
