@@ -199,7 +199,7 @@ int cmd_status(int argc, char **argv)
 	if (s.http)
 		r = ask_http(s.http, &o, &e);
 	else
-		r = control_request(s.control, "status", s.network, TIMEOUT_MS, &o, &e);
+		r = control_request(s.control, "status", s.network, TIMEOUT_MS, &o, NULL, &e);
 	if (r < 0)
 		return cmd_fail("status", EXIT_SYSTEM, "%s", e.msg);
 	if (!s.json)
@@ -213,6 +213,7 @@ int cmd_reload(int argc, char **argv)
 {
 	struct settings s = {.control = CONTROL_PATH};
 	_cleanup_json_ struct json_object *o = NULL;
+	_cleanup_buf_ struct buf why = BUF_INIT(CONTROL_ANSWER_MAX);
 	struct err e = {0};
 	int r = parse(argc, argv, &s);
 
@@ -222,8 +223,9 @@ int cmd_reload(int argc, char **argv)
 		fputs(reload_help, stdout);
 		return EXIT_OK;
 	}
-	r = control_request(s.control, "reload", s.network, TIMEOUT_MS, &o, &e);
+	r = control_request(s.control, "reload", s.network, TIMEOUT_MS, &o, &why, &e);
 	if (r < 0)
-		return cmd_fail("reload", r == -EINVAL ? EXIT_FAILED : EXIT_SYSTEM, "%s", e.msg);
+		return cmd_fail("reload", r == -EINVAL ? EXIT_FAILED : EXIT_SYSTEM, "%s",
+				why.len ? buf_str(&why) : e.msg);
 	return EXIT_OK;
 }

@@ -11,6 +11,7 @@
  * pod's network; there may be several addresses.
  */
 #include "agent/agent_priv.h"
+#include "base/str.h"
 #include "control/control.h"
 #include "http/http.h"
 #include "json/json.h"
@@ -83,7 +84,8 @@ static void on_metrics(struct http_request *req, void *arg)
 
 /* --- control --- */
 
-static int on_status(void *arg, const char *network, struct json_object **ret, struct err *e)
+static int on_status(void *arg, const char *network, struct json_object **ret, struct buf *why,
+		     struct err *e)
 {
 	struct agent_serve *s = arg;
 	_cleanup_buf_ struct buf text = BUF_INIT(ANSWER_MAX);
@@ -96,14 +98,18 @@ static int on_status(void *arg, const char *network, struct json_object **ret, s
 	return json_parse(buf_str(&text), text.len, (struct json_limits){ANSWER_MAX, 16}, ret, e);
 }
 
-static int on_reload(void *arg, const char *network, struct json_object **ret, struct err *e)
+static int on_reload(void *arg, const char *network, struct json_object **ret, struct buf *why,
+		     struct err *e)
 {
 	struct agent_serve *s = arg;
+	const char *error;
 
 	agent_reload(s->a);
-	if (s->a->config_error)
-		return err_set(e, -EINVAL, "%s", s->a->config_error);
-	return 0;
+	error = s->a->config_error;
+	if (!error)
+		return 0;
+	buf_add(why, error, strlen(error) - str_ends(error, "\n"));
+	return err_set(e, -EINVAL, "%s", error);
 }
 
 static const struct control_ops control_ops = {.status = on_status, .reload = on_reload};

@@ -89,7 +89,8 @@ static int receive_line(int fd, struct buf *out, struct mono deadline, struct er
 	return 0;
 }
 
-static int read_answer(const struct buf *line, struct json_object **ret, struct err *e)
+static int read_answer(const struct buf *line, struct json_object **ret, struct buf *why,
+		       struct err *e)
 {
 	struct json_limits limits = {CONTROL_ANSWER_MAX, 64};
 	_cleanup_json_ struct json_object *answer = NULL;
@@ -108,12 +109,14 @@ static int read_answer(const struct buf *line, struct json_object **ret, struct 
 	error = json_get(answer, "error", json_type_object);
 	if (!json_get_str(error, "type") || !json_get_str(error, "message"))
 		return err_set(e, -EPROTO, "the agent's answer is neither data nor an error");
+	if (why)
+		buf_adds(why, json_get_str(error, "message"));
 	return err_set(e, control_error_code(json_get_str(error, "type")), "%s",
 		       json_get_str(error, "message"));
 }
 
 int control_request(const char *path, const char *action, const char *network, int timeout_ms,
-		    struct json_object **ret, struct err *e)
+		    struct json_object **ret, struct buf *why, struct err *e)
 {
 	struct mono deadline = mono_add(mono_now(), timeout_ms * NS_PER_MSEC);
 	_cleanup_buf_ struct buf msg = BUF_INIT(CONTROL_MESSAGE_MAX);
@@ -133,5 +136,5 @@ int control_request(const char *path, const char *action, const char *network, i
 	if ((r = dial(path, &fd, e)) < 0 || (r = send_all(fd, &msg, deadline, e)) < 0 ||
 	    (r = receive_line(fd, &answer, deadline, e)) < 0)
 		return r;
-	return read_answer(&answer, ret, e);
+	return read_answer(&answer, ret, why, e);
 }

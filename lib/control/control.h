@@ -22,6 +22,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 
+struct buf;
 struct event_base;
 struct control;
 
@@ -36,10 +37,13 @@ struct control;
  *     -ENOENT network_not_found         -EINVAL config_error
  *     -EBUSY, -EALREADY invalid_state   -EPERM, -EACCES permission_denied
  *     -ENODEV, -EOPNOTSUPP platform_error       any other: internal_error
- * The message goes to the client as it is. Called on the loop; must not block. */
+ * The message goes to the client as it is: `why`, where something was added to it, for what is
+ * longer than the error's own. Called on the loop; must not block. */
 struct control_ops {
-	int (*status)(void *arg, const char *network, struct json_object **ret, struct err *e);
-	int (*reload)(void *arg, const char *network, struct json_object **ret, struct err *e);
+	int (*status)(void *arg, const char *network, struct json_object **ret, struct buf *why,
+		      struct err *e);
+	int (*reload)(void *arg, const char *network, struct json_object **ret, struct buf *why,
+		      struct err *e);
 };
 
 /* Makes the socket (its directory, 0755, if need be). -EADDRINUSE names the process that serves
@@ -53,8 +57,9 @@ MEM_CLEANUP(struct control, control_free);
 
 /* The client's side, blocking for `timeout_ms` at most: one action (network may be NULL), its data
  * in *ret (the caller's). An answer that is an error becomes the code of the table above with its
- * message. -ENOTCONN: nobody serves the socket; -EACCES; -ETIMEDOUT; -EPROTO: not an answer. */
+ * message, which is added to `why` (may be NULL) as a whole. -ENOTCONN: nobody serves the socket;
+ * -EACCES; -ETIMEDOUT; -EPROTO: not an answer. */
 int control_request(const char *path, const char *action, const char *network, int timeout_ms,
-		    struct json_object **ret, struct err *e);
+		    struct json_object **ret, struct buf *why, struct err *e);
 
 #endif

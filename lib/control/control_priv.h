@@ -9,6 +9,7 @@
 #include "control/control.h"
 
 #define CONTROL_DEPTH_MAX 16
+#define CONTROL_WHY_MAX   (1 << 20) /* six times as much in JSON, and within an answer still */
 
 /* The protocol's name for a code, and back (-EIO for an unknown one). */
 const char *control_error_type(int code);

@@ -99,13 +99,19 @@ void control_answer_error(struct buf *out, const char *type, const char *msg)
 
 /* -EBADMSG for an action that does not exist. */
 static int perform(const struct control_ops *ops, void *arg, const char *action,
-		   const char *network, struct json_object **ret, struct err *e)
+		   const char *network, struct json_object **ret, struct buf *why, struct err *e)
 {
 	if (str_eq(action, "status"))
-		return ops->status(arg, network, ret, e);
+		return ops->status(arg, network, ret, why, e);
 	if (str_eq(action, "reload"))
-		return ops->reload(arg, network, ret, e);
+		return ops->reload(arg, network, ret, why, e);
 	return err_set(e, -EBADMSG, "unknown action \"%s\"; accepted: status, reload", action);
+}
+
+/* Why an action failed, whole where that is known. */
+static const char *message_of(const struct buf *why, const struct err *e)
+{
+	return why->len && buf_error(why) == 0 ? buf_str(why) : e->msg;
 }
 
 /* Where `out` cannot take the whole of an answer, what was begun is taken back. */
@@ -157,6 +163,7 @@ void control_answer(const struct control_ops *ops, void *arg, const char *text, 
 		    struct buf *out)
 {
 	_cleanup_json_ struct json_object *msg = NULL, *data = NULL;
+	_cleanup_buf_ struct buf why = BUF_INIT(CONTROL_WHY_MAX);
 	struct json_limits limits = {CONTROL_MESSAGE_MAX, CONTROL_DEPTH_MAX};
 	size_t before = out->len;
 	struct err e = {0};
@@ -174,9 +181,9 @@ void control_answer(const struct control_ops *ops, void *arg, const char *text, 
 		return;
 	}
 	int r = perform(ops, arg, json_get_str(msg, "action"), json_get_str(msg, "network"), &data,
-			&e);
+			&why, &e);
 	if (r < 0) {
-		put_failure(out, id, control_error_type(r), e.msg);
+		put_failure(out, id, control_error_type(r), message_of(&why, &e));
 		return;
 	}
 	put_head(out, id, true);
@@ -190,12 +197,13 @@ int control_answer_http(const struct control_ops *ops, void *arg, const char *ac
 			const char *network, struct buf *out)
 {
 	_cleanup_json_ struct json_object *data = NULL;
+	_cleanup_buf_ struct buf why = BUF_INIT(CONTROL_WHY_MAX);
 	size_t before = out->len;
 	struct err e = {0};
-	int r = perform(ops, arg, action, network, &data, &e);
+	int r = perform(ops, arg, action, network, &data, &why, &e);
 
 	if (r < 0) {
-		control_put_error(out, control_error_type(r), e.msg);
+		control_put_error(out, control_error_type(r), message_of(&why, &e));
 		return control_error_status(r);
 	}
 	put_data(out, data);

@@ -12,7 +12,8 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static int on_status(void *arg, const char *network, struct json_object **ret, struct err *e)
+static int on_status(void *arg, const char *network, struct json_object **ret, struct buf *why,
+		     struct err *e)
 {
 	if (network)
 		return err_set(e, -ENOENT, "no network \"%s\"", network);
@@ -20,7 +21,8 @@ static int on_status(void *arg, const char *network, struct json_object **ret, s
 	return 0;
 }
 
-static int on_reload(void *arg, const char *network, struct json_object **ret, struct err *e)
+static int on_reload(void *arg, const char *network, struct json_object **ret, struct buf *why,
+		     struct err *e)
 {
 	return network ? err_set(e, -(int)strlen(network) - 1, "%s", network) : 0;
 }

@@ -20,7 +20,18 @@
 
 static int reloads;
 
-static int on_status(void *arg, const char *network, struct json_object **ret, struct err *e)
+/* Many findings, as of a configuration that is refused: 4 KiB, with what JSON escapes. */
+static const char *long_text(void)
+{
+	static char text[4097];
+
+	for (size_t i = 0; i < sizeof(text) - 1; i++)
+		text[i] = i % 64 == 63 ? '\n' : i % 64 == 7 ? '"' : (char)('a' + i / 64 % 26);
+	return text;
+}
+
+static int on_status(void *arg, const char *network, struct json_object **ret, struct buf *why,
+		     struct err *e)
 {
 	if (network && str_eq(network, "huge")) {
 		*ret = json_object_new_array();
@@ -40,9 +51,14 @@ static int on_status(void *arg, const char *network, struct json_object **ret, s
 	return 0;
 }
 
-static int on_reload(void *arg, const char *network, struct json_object **ret, struct err *e)
+static int on_reload(void *arg, const char *network, struct json_object **ret, struct buf *why,
+		     struct err *e)
 {
 	reloads++;
+	if (network && str_eq(network, "long")) {
+		buf_adds(why, long_text());
+		return err_set(e, -EINVAL, "%s", long_text());
+	}
 	return network ? err_set(e, atoi(network), "as told") : 0;
 }
 
@@ -286,8 +302,11 @@ START_TEST(over_http)
 	assert_http("POST /v1/reload?network=-16" REST, "HTTP/1.1 409 ", "}}");
 	assert_http("POST /v1/reload?network=-22" REST, "HTTP/1.1 422 ", "}}");
 	ck_assert_int_eq(reloads, 3);
+	_cleanup_buf_ struct buf error = BUF_INIT(0);
+	control_put_error(&error, "config_error", long_text());
+	assert_http("POST /v1/reload?network=long" REST, "HTTP/1.1 422 ", buf_str(&error));
 	assert_http("GET /v1/reload" REST, "HTTP/1.1 405 ", "\n");
-	ck_assert_int_eq(reloads, 3);
+	ck_assert_int_eq(reloads, 4);
 	stop();
 }
 END_TEST
@@ -377,25 +396,30 @@ static pid_t serve_in_child(void)
 
 START_TEST(client)
 {
+	_cleanup_buf_ struct buf why = BUF_INIT(0);
 	struct json_object *data = NULL;
 	struct err e = {0};
 	int fd;
 
-	ck_assert_int_eq(control_request("/nonexistent/s", "status", NULL, 100, &data, &e),
+	ck_assert_int_eq(control_request("/nonexistent/s", "status", NULL, 100, &data, NULL, &e),
 			 -ENOTCONN);
 	ck_assert_msg(strstr(e.msg, "is harmony-agent running?") != NULL, "%s", e.msg);
 	start();
 	/* Nobody turns the loop yet. */
-	ck_assert_int_eq(control_request(path, "status", NULL, 30, &data, &e), -ETIMEDOUT);
+	ck_assert_int_eq(control_request(path, "status", NULL, 30, &data, NULL, &e), -ETIMEDOUT);
 	pid_t pid = serve_in_child();
-	ck_assert_int_eq(control_request(path, "status", NULL, 3000, &data, NULL), 0);
+	ck_assert_int_eq(control_request(path, "status", NULL, 3000, &data, NULL, NULL), 0);
 	ck_assert_str_eq(json_get_str(data, "state"), "active/up");
 	json_object_put(data);
 	data = NULL;
-	ck_assert_int_eq(control_request(path, "status", "x\"y", 3000, &data, &e), -ENOENT);
+	ck_assert_int_eq(control_request(path, "status", "x\"y", 3000, &data, NULL, &e), -ENOENT);
 	ck_assert_str_eq(e.msg, "no network \"x\"y\"");
-	ck_assert_int_eq(control_request(path, "connect", NULL, 3000, &data, &e), -EBADMSG);
+	ck_assert_int_eq(control_request(path, "connect", NULL, 3000, &data, NULL, &e), -EBADMSG);
 	ck_assert_ptr_null(data);
+	/* What the error has no room for. */
+	ck_assert_int_eq(control_request(path, "reload", "long", 3000, &data, &why, &e), -EINVAL);
+	ck_assert_str_eq(buf_str(&why), long_text());
+	ck_assert(str_ends(e.msg, "…"));
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
 	stop();
@@ -422,7 +446,7 @@ START_TEST(client)
 			_exit(0);
 		}
 		close(fd);
-		ck_assert_int_lt(control_request(path, "status", NULL, 3000, &data, &e), 0);
+		ck_assert_int_lt(control_request(path, "status", NULL, 3000, &data, NULL, &e), 0);
 		ck_assert_msg(i == 1 ? e.code == -EINVAL : e.code == -EPROTO, "%d %s", i, e.msg);
 		ck_assert_ptr_null(data);
 		waitpid(pid, NULL, 0);
