@@ -9,9 +9,10 @@
 #include <string.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/secret.h"
-#include "base/str.h"
+#include "config/keys.h"
 #include "crypto/crypto.h"
 
 static int print_key(const struct key *k)
@@ -40,26 +41,43 @@ int cmd_genkey(int argc, char **argv)
 	return print_key(k);
 }
 
+/* Without stdio, whose buffer would keep a copy. */
+static int read_key(struct key **ret, struct err *e)
+{
+	char text[CONFIG_KEY_FILE_MAX + 1];
+	size_t n = 0;
+	ssize_t got;
+	int r;
+
+	do {
+		got = read(STDIN_FILENO, text + n, sizeof(text) - n);
+		if (got > 0)
+			n += (size_t)got;
+	} while ((got > 0 && n < sizeof(text)) || (got < 0 && errno == EINTR));
+	if (got < 0)
+		r = err_sys(e, -errno, "standard input");
+	else if (n > CONFIG_KEY_FILE_MAX)
+		r = err_set(e, -EINVAL, "standard input holds more than %d bytes, accepted: a key",
+			    CONFIG_KEY_FILE_MAX);
+	else
+		r = config_key_parse(text, n, "standard input", ret, e);
+	mem_wipe(text, sizeof(text));
+	return r;
+}
+
 int cmd_pubkey(int argc, char **argv)
 {
-	_cleanup_secret_ struct key *k = secret_new();
+	_cleanup_secret_ struct key *k = NULL;
 	struct key public_key;
-	char text[KEY_BASE64 + 8];
+	struct err e = {0};
 
 	if (argc > 1)
 		return cmd_fail("pubkey", EXIT_USAGE,
 				"takes no arguments; usage: harmony-agent pubkey <FILE");
-	if (!k)
-		return cmd_fail("pubkey", EXIT_SYSTEM, "out of memory");
-	int ok = fgets(text, sizeof(text), stdin) != NULL;
-	text[ok ? strcspn(text, " \t\r\n") : 0] = '\0';
-	ok = ok && key_from_base64(text, k) == 0;
-	mem_wipe(text, sizeof(text));
-	if (!ok)
-		return cmd_fail(
-			"pubkey", EXIT_FAILED,
-			"found something else on standard input, accepted is one private key in "
-			"base64");
+
+	int r = read_key(&k, &e);
+	if (r < 0)
+		return cmd_fail("pubkey", r == -ENOMEM ? EXIT_SYSTEM : EXIT_FAILED, "%s", e.msg);
 	crypto_x25519_public(k, &public_key);
 	return print_key(&public_key);
 }

@@ -19,8 +19,8 @@ static bool is_space(char c)
 	return c == ' ' || c == '\t' || c == '\r' || c == '\n';
 }
 
-/* One key in base64 with white space around it. `from` is "file /path" or the like. */
-static int decode(const char *text, size_t len, const char *from, struct key **ret, struct err *e)
+int config_key_parse(const char *text, size_t len, const char *from, struct key **ret,
+		     struct err *e)
 {
 	_cleanup_secret_ struct key *slot = secret_new();
 	char one[KEY_BASE64];
@@ -118,7 +118,7 @@ static int from_file(const char *path, struct key **ret, struct err *e)
 	if (got < 0)
 		r = err_sys(e, -errno, "%s", from);
 	else
-		r = decode(text, n, from, ret, e);
+		r = config_key_parse(text, n, from, ret, e);
 	mem_wipe(text, sizeof(text));
 	return r;
 }
@@ -131,7 +131,7 @@ static int from_env(const char *name, struct key **ret, struct err *e)
 	if (!text)
 		return err_set(e, -ENOENT, "environment variable %s is not set", name);
 	snprintf(from, sizeof(from), "environment variable %s", name);
-	return decode(text, strlen(text), from, ret, e);
+	return config_key_parse(text, strlen(text), from, ret, e);
 }
 
 static int from_secret(const char *name, const struct config_secrets *secrets, struct key **ret,
@@ -153,7 +153,7 @@ static int from_secret(const char *name, const struct config_secrets *secrets, s
 	if (r < 0)
 		return r;
 	snprintf(from, sizeof(from), "Secret entry %s", name);
-	return decode(text, len, from, ret, e);
+	return config_key_parse(text, len, from, ret, e);
 }
 
 int config_resolve_key(const struct config_keyref *ref, const struct config_secrets *secrets,
