@@ -113,6 +113,12 @@ static int parse(int argc, char **argv, struct settings *s)
 
 /* ---- asking ---- */
 
+/* What the limits of dial make of the system's codes. */
+static int socket_error(void)
+{
+	return errno == EAGAIN || errno == EINPROGRESS ? -ETIMEDOUT : -errno;
+}
+
 static int dial(const struct ip_endpoint *at, int *ret, struct err *e)
 {
 	const struct timeval limit = {.tv_sec = ASK_SECS};
@@ -126,8 +132,21 @@ static int dial(const struct ip_endpoint *at, int *ret, struct err *e)
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
 	if (connect(fd, (struct sockaddr *)&sa, len) < 0)
-		return err_sys(e, -errno, "no agent answers at %s", ip_endpoint_str(at, text));
+		return err_sys(e, socket_error(), "no agent answers at %s",
+			       ip_endpoint_str(at, text));
 	*ret = mem_steal_fd(&fd);
+	return 0;
+}
+
+static int send_all(int fd, const char *text, size_t len, struct err *e)
+{
+	for (size_t at = 0; at < len;) {
+		ssize_t n = send(fd, text + at, len - at, MSG_NOSIGNAL);
+
+		if (n < 0 && errno != EINTR)
+			return err_sys(e, socket_error(), "the agent");
+		at += n > 0 ? (size_t)n : 0;
+	}
 	return 0;
 }
 
@@ -142,7 +161,7 @@ static int receive(int fd, struct buf *ret, struct err *e)
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
-			return err_sys(e, errno == EAGAIN ? -ETIMEDOUT : -errno, "the agent");
+			return err_sys(e, socket_error(), "the agent");
 		buf_add(ret, some, (size_t)n);
 		if (buf_error(ret) < 0)
 			return err_set(e, buf_error(ret), "the agent's answer is too large");
@@ -165,15 +184,15 @@ static int ask(const struct settings *s, struct buf *ret, struct err *e)
 	int len = snprintf(request, sizeof(request),
 			   "GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
 			   s->path);
-	if (send(fd, request, (size_t)len, MSG_NOSIGNAL) != len)
-		return err_sys(e, -errno, "the agent");
-	if ((r = receive(fd, &answer, e)) < 0)
+	if ((r = send_all(fd, request, (size_t)len, e)) < 0 || (r = receive(fd, &answer, e)) < 0)
 		return r;
 	const char *text = buf_str(&answer), *body = strstr(text, "\r\n\r\n");
 	bool ready = str_starts(text, "HTTP/1.1 200 ");
 
 	if (!body || (!ready && !str_starts(text, "HTTP/1.1 503 ")))
 		return err_set(e, -EPROTO, "what answers there is no agent");
+	if (!ready && !body[4]) /* the server's, not the agent's, which has reasons */
+		return err_set(e, -EBUSY, "no answer: the agent has too many connections");
 	buf_reset(ret);
 	buf_adds(ret, body + 4);
 	return ready;
