@@ -28,7 +28,8 @@ static const char status_help[] =
 	"  --control PATH  control socket (default " CONTROL_PATH ")\n"
 	"  --http ADDRESS:PORT  asks there, where the socket is out of reach\n"
 	"\n"
-	"Exit status: 0 ready; 1 not ready; 2 wrong command line; 3 no answer.\n";
+	"Exit status: 0 ready; 1 not ready, or no such network; 2 wrong command line; 3 no "
+	"answer.\n";
 
 static const char reload_help[] =
 	"usage: harmony-agent reload [--control PATH]\n"
@@ -201,7 +202,7 @@ int cmd_status(int argc, char **argv)
 	else
 		r = control_request(s.control, "status", s.network, TIMEOUT_MS, &o, NULL, &e);
 	if (r < 0)
-		return cmd_fail("status", EXIT_SYSTEM, "%s", e.msg);
+		return cmd_fail("status", r == -ENOENT ? EXIT_FAILED : EXIT_SYSTEM, "%s", e.msg);
 	if (!s.json)
 		return print_status(o) ? EXIT_OK : EXIT_FAILED;
 	puts(json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED |
