@@ -52,9 +52,78 @@ static SSL_CTX *new_ctx(void)
 	return ctx;
 }
 
+/* Instead of OpenSSL's own, which asks on the terminal; `asked` is a bool, or NULL. */
+static int no_passphrase(char *buf, int size, int writing, void *asked)
+{
+	if (asked)
+		*(bool *)asked = true;
+	return -1;
+}
+
+/* What PEM_read_bio_* leaves behind where the text has no more. */
+static bool is_at_end(void)
+{
+	unsigned long code = ERR_peek_last_error();
+
+	return ERR_GET_LIB(code) == ERR_LIB_PEM && ERR_GET_REASON(code) == PEM_R_NO_START_LINE;
+}
+
+/* The first certificate of the PEM is the server's, the rest leads to its CA. */
+static int use_chain(SSL_CTX *ctx, BIO *in, const char *file, struct err *e)
+{
+	char what[64];
+
+	for (unsigned n = 1;; n++) {
+		X509 *x = in ? PEM_read_bio_X509(in, NULL, no_passphrase, NULL) : NULL;
+
+		if (!x && n > 1 && is_at_end())
+			break;
+		bool ok = x && (n == 1 ? SSL_CTX_use_certificate(ctx, x)
+				       : SSL_CTX_add1_chain_cert(ctx, x)) == 1;
+		X509_free(x);
+		if (ok)
+			continue;
+		snprintf(what, sizeof(what), "certificate %u of the chain cannot be used", n);
+		return fail(e, file, n == 1 ? "found no certificate (PEM)" : what);
+	}
+	ERR_clear_error();
+	return 0;
+}
+
+static int use_key(SSL_CTX *ctx, BIO *in, const char *file, struct err *e)
+{
+	bool asked = false;
+	EVP_PKEY *key = in ? PEM_read_bio_PrivateKey(in, NULL, no_passphrase, &asked) : NULL;
+	int ok = key && SSL_CTX_use_PrivateKey(ctx, key) == 1;
+
+	EVP_PKEY_free(key);
+	if (ok)
+		return 0;
+	if (!asked)
+		return fail(e, file, "found no private key (PEM) of the certificate");
+	ERR_clear_error();
+	return err_set(e, -EINVAL, "%s: the key has a passphrase, accepted: one without", file);
+}
+
+/* `cert_file` and `key_file` begin the messages. */
+static int load(BIO *cert, const char *cert_file, BIO *key, const char *key_file, SSL_CTX **ret,
+		struct err *e)
+{
+	_cleanup_(http_tls_free_p) SSL_CTX *ctx = new_ctx();
+	int r;
+
+	if (!ctx)
+		return fail(e, cert_file, "TLS cannot be set up");
+	if ((r = use_chain(ctx, cert, cert_file, e)) < 0 ||
+	    (r = use_key(ctx, key, key_file, e)) < 0 || (r = check_time(ctx, cert_file, e)) < 0)
+		return r;
+	*ret = mem_steal(&ctx);
+	return 0;
+}
+
 int http_tls_load(const char *cert, const char *key, SSL_CTX **ret, struct err *e)
 {
-	_cleanup_(http_tls_free_p) SSL_CTX *ctx = NULL;
+	BIO *cert_in, *key_in;
 	int r;
 
 	/* OpenSSL tells less about a file that is not there. */
@@ -63,73 +132,37 @@ int http_tls_load(const char *cert, const char *key, SSL_CTX **ret, struct err *
 	if (access(key, R_OK) < 0)
 		return err_sys(e, -errno, "%s", key);
 	ERR_clear_error();
-	ctx = new_ctx();
-	if (!ctx)
-		return fail(e, cert, "TLS cannot be set up");
-	if (SSL_CTX_use_certificate_chain_file(ctx, cert) != 1)
-		return fail(e, cert, "found no certificate (PEM)");
-	if (SSL_CTX_use_PrivateKey_file(ctx, key, SSL_FILETYPE_PEM) != 1)
-		return fail(e, key, "found no private key (PEM) of the certificate");
-	if ((r = check_time(ctx, cert, e)) < 0)
-		return r;
-	*ret = mem_steal(&ctx);
-	return 0;
-}
-
-/* The first certificate of the PEM is the server's, the rest leads to its CA. */
-static int use_chain(SSL_CTX *ctx, const struct buf *pem)
-{
-	BIO *in = BIO_new_mem_buf(buf_str(pem), (int)pem->len);
-	X509 *x = in ? PEM_read_bio_X509(in, NULL, NULL, NULL) : NULL;
-	int ok = x && SSL_CTX_use_certificate(ctx, x) == 1;
-
-	X509_free(x);
-	while (ok && (x = PEM_read_bio_X509(in, NULL, NULL, NULL))) {
-		ok = SSL_CTX_add1_chain_cert(ctx, x) == 1;
-		X509_free(x);
-	}
-	BIO_free_all(in);
-	if (ok)
-		ERR_clear_error(); /* the end of the text */
-	return ok;
-}
-
-static int use_key(SSL_CTX *ctx, const struct buf *pem)
-{
-	BIO *in = BIO_new_mem_buf(buf_str(pem), (int)pem->len);
-	EVP_PKEY *key = in ? PEM_read_bio_PrivateKey(in, NULL, NULL, NULL) : NULL;
-	int ok = key && SSL_CTX_use_PrivateKey(ctx, key) == 1;
-
-	EVP_PKEY_free(key);
-	BIO_free_all(in);
-	return ok;
+	cert_in = BIO_new_file(cert, "r");
+	key_in = BIO_new_file(key, "r");
+	r = load(cert_in, cert, key_in, key, ret, e);
+	BIO_free_all(cert_in);
+	BIO_free_all(key_in);
+	return r;
 }
 
 int http_tls_parse(const char *what, const struct buf *cert, const struct buf *key, SSL_CTX **ret,
 		   struct err *e)
 {
-	_cleanup_(http_tls_free_p) SSL_CTX *ctx = NULL;
+	BIO *cert_in, *key_in;
 	int r;
 
 	ERR_clear_error();
-	ctx = new_ctx();
-	if (!ctx)
-		return fail(e, what, "TLS cannot be set up");
-	if (!use_chain(ctx, cert))
-		return fail(e, what, "found no certificate (PEM)");
-	if (!use_key(ctx, key))
-		return fail(e, what, "found no private key (PEM) of the certificate");
-	if ((r = check_time(ctx, what, e)) < 0)
-		return r;
-	*ret = mem_steal(&ctx);
-	return 0;
+	cert_in = BIO_new_mem_buf(buf_str(cert), (int)cert->len);
+	key_in = BIO_new_mem_buf(buf_str(key), (int)key->len);
+	r = load(cert_in, what, key_in, what, ret, e);
+	BIO_free_all(cert_in);
+	BIO_free_all(key_in);
+	return r;
 }
 
+/* RFC 5280 writes "no end" as the year 9999, which is more than a wall has room for. */
 struct wall http_tls_not_after(const SSL_CTX *ctx)
 {
+	int64_t secs;
 	struct tm tm;
 
 	if (!ASN1_TIME_to_tm(X509_get0_notAfter(SSL_CTX_get0_certificate(ctx)), &tm))
 		return (struct wall){0};
-	return (struct wall){timegm(&tm) * NS_PER_SEC};
+	secs = timegm(&tm);
+	return (struct wall){secs > INT64_MAX / NS_PER_SEC ? INT64_MAX : secs * NS_PER_SEC};
 }

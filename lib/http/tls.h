@@ -19,15 +19,16 @@ static inline void http_tls_free(SSL_CTX *ctx)
 MEM_CLEANUP(SSL_CTX, http_tls_free);
 
 /* `cert`: PEM, the server's certificate first, then what leads to its CA. -EINVAL where a file is
- * no such PEM, the two do not belong together, or the certificate is of no use yet or any more
- * (the message says which); -errno where it cannot be read. The caller owns *ret. */
+ * no such PEM, in part or as a whole, the key has a passphrase, the two do not belong together, or
+ * the certificate is of no use yet or any more (the message says which); -errno where it cannot be
+ * read. The caller owns *ret. */
 int http_tls_load(const char *cert, const char *key, SSL_CTX **ret, struct err *e);
 
 /* The same from memory. `what` begins the messages. */
 int http_tls_parse(const char *what, const struct buf *cert, const struct buf *key, SSL_CTX **ret,
 		   struct err *e);
 
-/* When the certificate ends. */
+/* When the certificate ends; INT64_MAX where it does not (99991231235959Z) or long after us. */
 struct wall http_tls_not_after(const SSL_CTX *ctx);
 
 #endif

@@ -440,6 +440,121 @@ START_TEST(files_refused)
 }
 END_TEST
 
+static void read_file(const char *path, struct buf *b)
+{
+	char text[4096];
+	FILE *f = fopen(path, "re");
+
+	ck_assert_ptr_nonnull(f);
+	buf_add(b, text, fread(text, 1, sizeof(text), f));
+	fclose(f);
+}
+
+static void put_file(const char *path, const char *text)
+{
+	FILE *f = fopen(path, "we");
+
+	ck_assert_ptr_nonnull(f);
+	fputs(text, f);
+	fclose(f);
+}
+
+/* From files and from memory. NULL: accepted. */
+static void check_both(const char *want)
+{
+	_cleanup_buf_ struct buf cert = BUF_INIT(0), key = BUF_INIT(0);
+	SSL_CTX *ctx = NULL;
+	struct err e = {0};
+
+	read_file(cert_path, &cert);
+	read_file(key_path, &key);
+	for (int i = 0; i < 2; i++) {
+		int r = i ? http_tls_parse("memory", &cert, &key, &ctx, &e)
+			  : http_tls_load(cert_path, key_path, &ctx, &e);
+
+		ck_assert_msg(r == (want ? -EINVAL : 0), "%d: %s", i, e.msg);
+		ck_assert_msg(!want || strstr(e.msg, want), "%d: %s", i, e.msg);
+		ck_assert_uint_eq(ERR_peek_error(), 0);
+		SSL_CTX_free(ctx);
+		ctx = NULL;
+	}
+}
+
+/* A certificate of the chain that is broken is not the chain's end. */
+START_TEST(broken_chain_refused)
+{
+	_cleanup_buf_ struct buf own = BUF_INIT(0), b = BUF_INIT(0);
+
+	make_files(1, -10, 1000);
+	read_file(cert_path, &own);
+	buf_addf(&b, "%s\n# the CA\n%s\n# no more\n", own.data, own.data);
+	put_file(cert_path, b.data);
+	check_both(NULL);
+	buf_reset(&b);
+	buf_addf(&b, "%s%s%.200s\n", own.data, own.data, own.data);
+	put_file(cert_path, b.data);
+	check_both("certificate 3 of the chain");
+	buf_reset(&b);
+	buf_addf(&b, "%s%s%s", own.data, own.data, own.data);
+	memcpy(b.data + own.len + 100, "AAAA", 4);
+	put_file(cert_path, b.data);
+	check_both("certificate 2 of the chain");
+	put_file(cert_path, b.data + own.len);
+	check_both("found no certificate");
+	remove_files();
+}
+END_TEST
+
+/* Nobody is asked for it. */
+START_TEST(passphrase_refused)
+{
+	static const char word[] = "secret";
+	EVP_PKEY *key = new_key();
+
+	make_files(1, -10, 1000);
+	for (int i = 0; i < 2; i++) {
+		BIO *out = BIO_new_file(key_path, "w");
+		int ok = i ? PEM_write_bio_PKCS8PrivateKey(out, key, EVP_aes_128_cbc(), word,
+							   sizeof(word) - 1, NULL, NULL)
+			   : PEM_write_bio_PrivateKey_traditional(out, key, EVP_aes_128_cbc(),
+								  (const unsigned char *)word,
+								  sizeof(word) - 1, NULL, NULL);
+
+		ck_assert_int_eq(ok, 1);
+		BIO_free_all(out);
+		check_both("the key has a passphrase, accepted: one without");
+	}
+	EVP_PKEY_free(key);
+	remove_files();
+}
+END_TEST
+
+/* RFC 5280 section 4.1.2.5. */
+START_TEST(certificate_without_end)
+{
+	_cleanup_(http_tls_free_p) SSL_CTX *ctx = NULL;
+	struct err e = {0};
+
+	make_files(1, -10, 1000);
+	EVP_PKEY *key = new_key();
+	X509 *x = X509_new();
+	X509_gmtime_adj(X509_getm_notBefore(x), -10);
+	ck_assert(ASN1_TIME_set_string(X509_getm_notAfter(x), "99991231235959Z"));
+	X509_set_pubkey(x, key);
+	ck_assert_int_gt(X509_sign(x, key, EVP_sha256()), 0);
+	write_key(key_path, key);
+	FILE *f = fopen(cert_path, "we");
+	ck_assert_ptr_nonnull(f);
+	PEM_write_X509(f, x);
+	fclose(f);
+	X509_free(x);
+	EVP_PKEY_free(key);
+	ck_assert_msg(http_tls_load(cert_path, key_path, &ctx, &e) == 0, "%s", e.msg);
+	ck_assert_int_eq(http_tls_not_after(ctx).ns, INT64_MAX);
+	remove_files();
+}
+END_TEST
+
 START_TEST(every_address)
 {
 	struct err e = {0};
@@ -464,7 +579,8 @@ static Suite *suite(void)
 {
 	return UNIT_SUITE("http_tls", answers_by_tls, old_versions_refused, plain_http_is_cut,
 			  silent_client_is_cut, silent_client_makes_room, large_bodies,
-			  certificate_changes_live, draining, files_refused, every_address);
+			  certificate_changes_live, draining, files_refused, broken_chain_refused,
+			  passphrase_refused, certificate_without_end, every_address);
 }
 
 UNIT_MAIN(suite)
