@@ -5,10 +5,16 @@
  * Limits: one review is at most 10 MB, all large ones together 32 MB; beyond that 503, and the API
  * server's failurePolicy decides. Connections are many, since an API server opens one for each pod
  * that it admits at the same time.
+ *
+ * The certificate in use has an end, by which somebody (cert-manager, an admin, own_ca.c) should
+ * have put another one in its place. While a tenth of its time or less is left that is told, once;
+ * after it no API server takes an answer, so that the replica is not ready.
  */
 #include "injector.h"
 
 #include <errno.h>
+#include <event2/event.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/time.h"
@@ -16,12 +22,17 @@
 #include "log/log.h"
 #include "metrics/metrics.h"
 
+#define LOOK_SECS 60 /* at most, between two looks at the clock: it may step */
+
 struct injector {
 	const struct injector_options *opts;
 	struct http_server *tls, *plain;
 	struct metrics *m;
-	struct metrics_series *verdicts[INJECT_REFUSED + 1], *invalid, *seconds, *not_after;
-	bool has_certificate, ready, draining;
+	struct metrics_series *verdicts[INJECT_REFUSED + 1], *invalid, *seconds, *not_after_seconds;
+	struct wall not_before, not_after; /* of the certificate in use; never before the first */
+	struct event *look;                /* at how much of its time is left */
+	bool told_ending, ready, draining;
+	char why[4 * ERR_MSG_MAX]; /* injector_explain's */
 };
 
 static const char *const verdict_names[] = {
@@ -80,16 +91,26 @@ static void on_livez(struct http_request *req, void *arg)
 static void on_readyz(struct http_request *req, void *arg)
 {
 	const struct injector *j = arg;
+	struct buf body = BUF_INIT(0);
+	char at[TIME_RFC3339_LEN];
+	bool ok = false;
 
 	if (j->draining)
-		http_reply(req, 503, "text/plain; charset=utf-8", "ending\n");
-	else if (!j->has_certificate)
-		http_reply(req, 503, "text/plain; charset=utf-8", "there is no certificate yet\n");
+		buf_adds(&body, "ending\n");
+	else if (wall_is_never(j->not_after))
+		buf_addf(&body, "there is no certificate yet\n%s", j->why);
+	else if (injector_certificate_ended(j))
+		buf_addf(&body, "the certificate ended at %s\n%s", time_rfc3339(j->not_after, at),
+			 j->why);
 	else if (!j->ready)
-		http_reply(req, 503, "text/plain; charset=utf-8",
-			   "the webhook configuration does not trust the certificate yet\n");
+		buf_addf(&body, "the webhook configuration does not trust the certificate yet\n%s",
+			 j->why);
 	else
-		http_reply(req, 200, "text/plain; charset=utf-8", "ok\n");
+		ok = true;
+	if (ok)
+		buf_adds(&body, "ok\n");
+	http_reply_buf(req, ok ? 200 : 503, "text/plain; charset=utf-8", &body);
+	buf_free(&body);
 }
 
 static void on_metrics(struct http_request *req, void *arg)
@@ -125,7 +146,7 @@ static int add_metrics(struct injector *j, struct err *e)
 
 	if ((r = metrics_add_family(j->m, &reviews, &f, e)) < 0 ||
 	    (r = metrics_add_single(j->m, &seconds, &j->seconds, e)) < 0 ||
-	    (r = metrics_add_single(j->m, &not_after, &j->not_after, e)) < 0 ||
+	    (r = metrics_add_single(j->m, &not_after, &j->not_after_seconds, e)) < 0 ||
 	    (r = http_process_metrics(j->m, e)) < 0)
 		return r;
 	for (size_t i = 0; r == 0 && i < ARRAY_LEN(j->verdicts); i++)
@@ -142,6 +163,54 @@ static int add_routes(struct injector *j)
 		return -ENOMEM;
 	return 0;
 }
+
+/* --- the certificate --- */
+
+static void look_at_certificate(struct injector *j)
+{
+	int64_t left = j->not_after.ns - wall_now().ns;
+	int64_t wait = left - (j->not_after.ns - j->not_before.ns) / 10;
+	char at[TIME_RFC3339_LEN];
+
+	if (j->told_ending)
+		return;
+	if (wait <= 0) {
+		log_warn("the certificate ends soon, and no other one is there",
+			 LOG_STR("at", time_rfc3339(j->not_after, at)),
+			 LOG_INT("seconds_left", left / NS_PER_SEC));
+		j->told_ending = true;
+		return;
+	}
+	wait = wait / NS_PER_MSEC + 1;
+	if (wait > LOOK_SECS * 1000)
+		wait = LOOK_SECS * 1000;
+	event_add(j->look, &(struct timeval){wait / 1000, wait % 1000 * 1000});
+}
+
+static void on_look(evutil_socket_t fd, short what, void *arg)
+{
+	look_at_certificate(arg);
+}
+
+void injector_use_certificate(struct injector *j, SSL_CTX *ctx)
+{
+	struct wall not_after = http_tls_not_after(ctx);
+
+	http_server_tls(j->tls, ctx);
+	/* Read again without a change: what was told stays told. */
+	j->told_ending = j->told_ending && not_after.ns == j->not_after.ns;
+	j->not_before = http_tls_not_before(ctx);
+	j->not_after = not_after;
+	metrics_set(j->not_after_seconds, (double)not_after.ns / NS_PER_SEC);
+	look_at_certificate(j);
+}
+
+bool injector_certificate_ended(const struct injector *j)
+{
+	return !wall_is_never(j->not_after) && wall_now().ns >= j->not_after.ns;
+}
+
+/* --- its life --- */
 
 int injector_new(struct event_base *base, const struct injector_options *opts,
 		 struct injector **ret, struct err *e)
@@ -160,10 +229,11 @@ int injector_new(struct event_base *base, const struct injector_options *opts,
 	 * review that crosses it, which no API server asks again. */
 	limits.idle_ms = 120000;
 	j->opts = opts;
+	j->look = evtimer_new(base, on_look, j);
 	j->m = metrics_new();
 	j->tls = http_server_new(base, &limits);
 	j->plain = http_server_new(base, NULL);
-	if (!j->m || !j->tls || !j->plain || add_routes(j) < 0)
+	if (!j->look || !j->m || !j->tls || !j->plain || add_routes(j) < 0)
 		r = err_set(e, -ENOMEM, "out of memory");
 	else
 		r = add_metrics(j, e);
@@ -173,13 +243,6 @@ int injector_new(struct event_base *base, const struct injector_options *opts,
 	}
 	*ret = j;
 	return 0;
-}
-
-void injector_use_certificate(struct injector *j, SSL_CTX *ctx)
-{
-	http_server_tls(j->tls, ctx);
-	j->has_certificate = true;
-	metrics_set(j->not_after, (double)http_tls_not_after(ctx).ns / NS_PER_SEC);
 }
 
 int injector_listen(struct injector *j, struct err *e)
@@ -210,6 +273,11 @@ void injector_ready(struct injector *j)
 	j->ready = true;
 }
 
+void injector_explain(struct injector *j, const char *why)
+{
+	snprintf(j->why, sizeof(j->why), "%s", why);
+}
+
 struct metrics *injector_metrics(struct injector *j)
 {
 	return j->m;
@@ -225,6 +293,8 @@ void injector_free(struct injector *j)
 {
 	if (!j)
 		return;
+	if (j->look)
+		event_free(j->look);
 	http_server_free(j->tls);
 	http_server_free(j->plain);
 	metrics_free(j->m);

@@ -23,10 +23,13 @@ int injector_new(struct event_base *base, const struct injector_options *opts,
 		 struct injector **ret, struct err *e);
 /* For connections from now on; needed before injector_listen. */
 void injector_use_certificate(struct injector *j, SSL_CTX *ctx);
+bool injector_certificate_ended(const struct injector *j); /* of the one in use */
 int injector_listen(struct injector *j, struct err *e);
 int injector_listen_health(struct injector *j, struct err *e);
 /* Ready from now on; until then /readyz says why it is not. */
 void injector_ready(struct injector *j);
+/* What may be the reason that it is not, for people: lines, "" for none. Copied. */
+void injector_explain(struct injector *j, const char *why);
 struct metrics *injector_metrics(struct injector *j);
 /* Not ready any more; each answer ends its connection. */
 void injector_drain(struct injector *j);

@@ -374,7 +374,11 @@ static void reload(struct program *p)
 	struct err e;
 
 	if (load_certificate(p, &e) < 0)
-		log_error("certificate not usable, the old one stays", LOG_STR("error", e.msg));
+		log_error(injector_certificate_ended(p->injector)
+				  ? "certificate not usable, and the old one, which stays, has "
+				    "expired"
+				  : "certificate not usable, the old one stays",
+			  LOG_STR("error", e.msg));
 }
 
 static void on_files(void *arg)

@@ -156,13 +156,23 @@ int http_tls_parse(const char *what, const struct buf *cert, const struct buf *k
 }
 
 /* RFC 5280 writes "no end" as the year 9999, which is more than a wall has room for. */
-struct wall http_tls_not_after(const SSL_CTX *ctx)
+static struct wall to_wall(const ASN1_TIME *t)
 {
 	int64_t secs;
 	struct tm tm;
 
-	if (!ASN1_TIME_to_tm(X509_get0_notAfter(SSL_CTX_get0_certificate(ctx)), &tm))
+	if (!ASN1_TIME_to_tm(t, &tm))
 		return (struct wall){0};
 	secs = timegm(&tm);
 	return (struct wall){secs > INT64_MAX / NS_PER_SEC ? INT64_MAX : secs * NS_PER_SEC};
+}
+
+struct wall http_tls_not_before(const SSL_CTX *ctx)
+{
+	return to_wall(X509_get0_notBefore(SSL_CTX_get0_certificate(ctx)));
+}
+
+struct wall http_tls_not_after(const SSL_CTX *ctx)
+{
+	return to_wall(X509_get0_notAfter(SSL_CTX_get0_certificate(ctx)));
 }

@@ -28,7 +28,9 @@ int http_tls_load(const char *cert, const char *key, SSL_CTX **ret, struct err *
 int http_tls_parse(const char *what, const struct buf *cert, const struct buf *key, SSL_CTX **ret,
 		   struct err *e);
 
-/* When the certificate ends; INT64_MAX where it does not (99991231235959Z) or long after us. */
+/* When the certificate begins; and when it ends: INT64_MAX where it does not (99991231235959Z) or
+ * long after us. */
+struct wall http_tls_not_before(const SSL_CTX *ctx);
 struct wall http_tls_not_after(const SSL_CTX *ctx);
 
 #endif

@@ -435,6 +435,8 @@ START_TEST(files_refused)
 	int64_t left = http_tls_not_after(ctx).ns - wall_now().ns;
 	ck_assert_int_gt(left, 990 * NS_PER_SEC);
 	ck_assert_int_lt(left, 1010 * NS_PER_SEC);
+	ck_assert_int_eq(http_tls_not_after(ctx).ns - http_tls_not_before(ctx).ns,
+			 1010 * NS_PER_SEC);
 	SSL_CTX_free(ctx);
 	remove_files();
 }
