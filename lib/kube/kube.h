@@ -257,6 +257,7 @@ int kube_lease_new(struct kube_client *c, const char *ns, const char *name, cons
 		   struct kube_lease **ret, struct err *e);
 bool kube_lease_held(const struct kube_lease *l);
 const char *kube_lease_error(const struct kube_lease *l); /* of the last attempt, "" for none */
+uint64_t kube_lease_failures(const struct kube_lease *l); /* attempts that failed; 409 is none */
 /* Gives it back, if it is held, so that the next one need not wait; and takes part no more. */
 void kube_lease_release(struct kube_lease *l);
 void kube_lease_free(struct kube_lease *l);

@@ -39,6 +39,7 @@ struct kube_lease {
 	unsigned holder_duration;
 	struct mono seen_at;
 	char error[ERR_MSG_MAX];
+	uint64_t failures;
 };
 
 static void get(struct kube_lease *l);
@@ -74,6 +75,7 @@ static void failed(struct kube_lease *l, const struct kube_status *s)
 		 s->http == 404   ? "; it must exist (the chart makes it)"
 		 : s->http == 403 ? "; needed: get and patch of leases with that resourceName"
 				  : "");
+	l->failures++;
 	again(l, retry_ns(l));
 }
 
@@ -125,6 +127,7 @@ static void ask(struct kube_lease *l, const struct kube_request *req, kube_done_
 	l->asked_at = mono_now();
 	if (kube_client_send(l->client, req, done, l, &l->call, &e) < 0) {
 		memcpy(l->error, e.msg, sizeof(l->error));
+		l->failures++;
 		again(l, retry_ns(l));
 	}
 }
@@ -252,6 +255,11 @@ bool kube_lease_held(const struct kube_lease *l)
 const char *kube_lease_error(const struct kube_lease *l)
 {
 	return l->error;
+}
+
+uint64_t kube_lease_failures(const struct kube_lease *l)
+{
+	return l->failures;
 }
 
 void kube_lease_release(struct kube_lease *l)
