@@ -434,10 +434,17 @@ static void on_own_trusted(void *arg)
 	injector_ready(p->injector);
 }
 
+static void on_own_why(void *arg, const char *lines)
+{
+	struct program *p = arg;
+
+	injector_explain(p->injector, lines);
+}
+
 static int own_certificate(struct program *p, struct err *e)
 {
-	static const struct own_ca_ops ops = {.cert = on_own_certificate,
-					      .trusted = on_own_trusted};
+	static const struct own_ca_ops ops = {
+		.cert = on_own_certificate, .trusted = on_own_trusted, .why = on_own_why};
 
 	return own_ca_new(p->base, &p->opts->own, &ops, p, injector_metrics(p->injector), &p->own,
 			  e);

@@ -32,6 +32,7 @@
 #include "kube/kube.h"
 #include "log/log.h"
 #include "metrics/metrics.h"
+#include "own_told.h"
 #include "pki/pki.h"
 
 #define LEASE_SECS   15
@@ -58,9 +59,10 @@ struct own_ca {
 	char version[64];   /* its resourceVersion, "" before the first */
 	bool trusted, told_trusted;
 	struct mono trusted_since;
-	char error[ERR_MSG_MAX]; /* told last, so that the same is not told again */
+	struct own_told told;
+	uint64_t lease_failures; /* told of */
 
-	struct metrics_series *ca_not_after, *holder, *rotations[2], *failures;
+	struct metrics_series *ca_not_after, *holder, *rotations[2];
 };
 
 static void step(struct own_ca *c);
@@ -82,26 +84,6 @@ static void tick_in(struct own_ca *c)
 	if (!c->trusted && ms > 500)
 		ms = 500;
 	event_add(c->tick, &(struct timeval){ms / 1000, ms % 1000 * 1000});
-}
-
-/* --- what is told --- */
-
-static void failed(struct own_ca *c, const char *what, const char *why)
-{
-	char text[ERR_MSG_MAX];
-
-	metrics_inc(c->failures);
-	snprintf(text, sizeof(text), "%.100s: %.350s", what, why);
-	if (!str_eq(text, c->error))
-		log_error("own CA", LOG_STR("error", text));
-	memcpy(c->error, text, sizeof(text));
-}
-
-static void worked(struct own_ca *c)
-{
-	if (c->error[0])
-		log_info("own CA: in order again");
-	c->error[0] = '\0';
 }
 
 /* --- the Secret --- */
@@ -142,9 +124,11 @@ static void serve(struct own_ca *c)
 	struct err e;
 
 	if (http_tls_parse(c->name, &c->set.cert, &c->set.key, &ctx, &e) < 0) {
-		failed(c, "certificate not usable, the old one stays", e.msg);
+		own_failed(&c->told, OWN_SECRET_CONTENT,
+			   "certificate not usable, the old one stays", e.msg);
 		return;
 	}
+	own_worked(&c->told, OWN_SECRET_CONTENT);
 	pki_ends(&c->set, &ca, &cert);
 	metrics_set(c->ca_not_after, (double)ca.ns / NS_PER_SEC);
 	log_info("certificate in use", LOG_STR("secret", c->name),
@@ -164,7 +148,7 @@ static void take(struct own_ca *c, struct json_object *object)
 		return;
 	if (kube_object_each(KUBE_SECRET, object, on_entry, &new, &e) < 0) {
 		/* Not readable is as good as empty: the holder makes it anew. */
-		failed(c, c->name, e.msg);
+		own_failed(&c->told, OWN_SECRET_CONTENT, NULL, e.msg);
 		pki_set_clear(&new);
 	}
 	snprintf(c->version, sizeof(c->version), "%s", meta.resource_version);
@@ -188,7 +172,8 @@ static void on_secret_gone(void *arg)
 {
 	struct own_ca *c = arg;
 
-	failed(c, c->name, "the Secret was deleted; it must exist (the chart makes it)");
+	own_failed(&c->told, OWN_SECRET_READ, c->name,
+		   "was deleted; it must exist (the chart makes it)");
 	c->version[0] = '\0';
 }
 
@@ -197,11 +182,12 @@ static void on_watch_state(void *arg, const struct kube_watch_state *s)
 	struct own_ca *c = arg;
 
 	if (s->synced && !s->exists)
-		failed(c, c->name, "there is no such Secret; it must exist (the chart makes it)");
+		own_failed(&c->told, OWN_SECRET_READ, c->name,
+			   "there is no such Secret; it must exist (the chart makes it)");
 	else if (s->error[0])
-		failed(c, c->name, s->error);
+		own_failed(&c->told, OWN_SECRET_READ, NULL, s->error);
 	else
-		worked(c);
+		own_worked(&c->told, OWN_SECRET_READ);
 }
 
 static void on_written(void *arg, const struct kube_status *s, struct json_object *object)
@@ -210,10 +196,10 @@ static void on_written(void *arg, const struct kube_status *s, struct json_objec
 
 	c->write = NULL;
 	if (s->http >= 200 && s->http < 300) {
-		worked(c);
+		own_worked(&c->told, OWN_SECRET_WRITE);
 		take(c, object);
 	} else if (s->http != 409) { /* then somebody else has written it, and the watch tells */
-		failed(c, c->name, s->message);
+		own_failed(&c->told, OWN_SECRET_WRITE, "nothing is renewed", s->message);
 	}
 }
 
@@ -258,7 +244,7 @@ static void write_secret(struct own_ca *c, const struct pki_set *new)
 			on_written, c, &c->write, &e);
 	buf_wipe(&body);
 	if (r < 0)
-		failed(c, c->name, e.msg);
+		own_failed(&c->told, OWN_SECRET_WRITE, "nothing is renewed", e.msg);
 }
 
 static int copy_set(const struct pki_set *from, struct pki_set *to)
@@ -286,7 +272,7 @@ static void advance(struct own_ca *c)
 		return;
 	if (copy_set(&c->set, &new) < 0 ||
 	    pki_advance(&new, &c->policy, wall_now(), settled, &change, &e) < 0) {
-		failed(c, "nothing is renewed", e.msg);
+		own_failed(&c->told, OWN_SECRET_WRITE, "nothing is renewed", e.msg);
 		return;
 	}
 	if (!change.bundle && !change.cert)
@@ -336,7 +322,7 @@ static void on_hook_patched(void *arg, const struct kube_status *s, struct json_
 	c->hook = NULL;
 	/* 422: another version than the one that was looked at. The next look tells more. */
 	if (s->http != 422 && (s->http < 200 || s->http >= 300))
-		failed(c, "the webhook's caBundle is not set", s->message);
+		own_failed(&c->told, OWN_WEBHOOK_WRITE, "the caBundle is not set", s->message);
 	else if (s->http != 422)
 		log_info("the webhook trusts the bundle", LOG_STR("webhook", c->opts->webhook));
 	step(c);
@@ -370,7 +356,7 @@ static void patch_hook(struct own_ca *c, struct json_object *hook, size_t n, con
 					       .body_len = body.len},
 			on_hook_patched, c, &c->hook, &e);
 	if (r < 0)
-		failed(c, "the webhook's caBundle is not set", e.msg);
+		own_failed(&c->told, OWN_WEBHOOK_WRITE, "the caBundle is not set", e.msg);
 }
 
 static void on_hook(void *arg, const struct kube_status *s, struct json_object *object)
@@ -383,9 +369,10 @@ static void on_hook(void *arg, const struct kube_status *s, struct json_object *
 
 	c->hook = NULL;
 	if (s->http < 200 || s->http >= 300) {
-		failed(c, "webhook", s->message);
+		own_failed(&c->told, OWN_WEBHOOK_READ, NULL, s->message);
 		return;
 	}
+	own_worked(&c->told, OWN_WEBHOOK_READ);
 	list = json_get(object, "webhooks", json_type_array);
 	n = list ? json_object_array_length(list) : 0;
 	if (n > WEBHOOKS_MAX || !c->set.bundle.len || bundle_in_base64(c, &want) < 0)
@@ -395,10 +382,12 @@ static void on_hook(void *arg, const struct kube_status *s, struct json_object *
 
 		all = all && have && str_eq(have, buf_str(&want));
 	}
-	if (all)
+	if (all) {
+		own_worked(&c->told, OWN_WEBHOOK_WRITE);
 		set_trusted(c);
-	else
+	} else {
 		c->trusted = false;
+	}
 	if (!all && kube_lease_held(c->lease))
 		patch_hook(c, object, n, buf_str(&want));
 	else
@@ -414,7 +403,7 @@ static void look_at_hook(struct own_ca *c)
 	if (kube_client_send(c->client,
 			     &(struct kube_request){.method = "GET", .path = c->webhook_path},
 			     on_hook, c, &c->hook, &e) < 0)
-		failed(c, "webhook", e.msg);
+		own_failed(&c->told, OWN_WEBHOOK_READ, NULL, e.msg);
 }
 
 /* --- the loop --- */
@@ -422,8 +411,28 @@ static void look_at_hook(struct own_ca *c)
 /* After anything that may make something due. */
 static void step(struct own_ca *c)
 {
-	if (kube_lease_held(c->lease))
+	if (kube_lease_held(c->lease)) {
 		advance(c);
+		return;
+	}
+	own_forget(&c->told, OWN_SECRET_WRITE);
+	own_forget(&c->told, OWN_WEBHOOK_WRITE);
+}
+
+/* What it has met since the last look. */
+static void look_at_lease(struct own_ca *c)
+{
+	uint64_t failures = kube_lease_failures(c->lease);
+	const char *error = kube_lease_error(c->lease);
+
+	if (!error[0]) {
+		own_worked(&c->told, OWN_LEASE);
+	} else if (failures != c->lease_failures) {
+		own_failed(&c->told, OWN_LEASE, NULL, error);
+		c->lease_failures++; /* the one that was counted just now */
+	}
+	metrics_add(c->told.failures, (double)(failures - c->lease_failures));
+	c->lease_failures = failures;
 }
 
 static void on_tick(evutil_socket_t fd, short what, void *arg)
@@ -431,6 +440,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	struct own_ca *c = arg;
 
 	tick_in(c);
+	look_at_lease(c);
 	look_at_hook(c);
 	step(c);
 }
@@ -440,7 +450,7 @@ static void on_lease(void *arg, bool held)
 	struct own_ca *c = arg;
 
 	log_info(held ? "this replica sees to the certificates"
-		      : "another replica sees to the certificates");
+		      : "this replica no longer sees to the certificates");
 	metrics_set(c->holder, held);
 	step(c);
 }
@@ -469,7 +479,7 @@ static int add_metrics(struct own_ca *c, struct metrics *m, struct err *e)
 
 	if ((r = metrics_add_single(m, &ca, &c->ca_not_after, e)) < 0 ||
 	    (r = metrics_add_single(m, &holder, &c->holder, e)) < 0 ||
-	    (r = metrics_add_single(m, &failures, &c->failures, e)) < 0 ||
+	    (r = metrics_add_single(m, &failures, &c->told.failures, e)) < 0 ||
 	    (r = metrics_add_family(m, &rotations, &f, e)) < 0 ||
 	    (r = metrics_add_series(f, METRICS_LABELS("ca"), &c->rotations[0], e)) < 0)
 		return r;
@@ -546,6 +556,7 @@ int own_ca_new(struct event_base *base, const struct own_ca_options *opts,
 	c->opts = opts;
 	c->ops = ops;
 	c->arg = arg;
+	c->told = (struct own_told){.changed = ops->why, .arg = arg};
 	c->set = PKI_SET_INIT;
 	c->policy = (struct pki_policy){.ca_name = "harmony-injector",
 					.names = opts->names,

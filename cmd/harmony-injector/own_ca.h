@@ -20,11 +20,12 @@ struct own_ca_options {
 	int64_t ca_secs, cert_secs;
 };
 
-/* Its two facts. `cert`: a certificate to serve with from now on (borrowed). `trusted`: the webhook
- * has the CA; told once. */
+/* Its facts. `cert`: a certificate to serve with from now on (borrowed). `trusted`: the webhook has
+ * the CA; told once. `why`: all that is wrong now, lines for people, "" for nothing. */
 struct own_ca_ops {
 	void (*cert)(void *arg, SSL_CTX *ctx);
 	void (*trusted)(void *arg);
+	void (*why)(void *arg, const char *lines);
 };
 
 int own_ca_new(struct event_base *base, const struct own_ca_options *opts,
