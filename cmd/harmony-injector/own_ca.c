@@ -1,7 +1,8 @@
 /*
  * Theory of operation. Replicas share one Secret (CA bundle, the newest CA's key, certificate and
  * key), which each of them watches and serves from. One of them, who holds the Lease, sees to what
- * is due in it (pki.h says what), and that the webhook configuration's caBundle is the Secret's.
+ * is due in it (pki.h says what), and that the webhook configuration's caBundle is the Secret's
+ * (own_hook.c).
  *
  *     Secret ──watch──> set ──> certificate in use (every replica)
  *        ^               │
@@ -11,8 +12,8 @@
  *                                                 └──── PATCH (holder) <── differs
  *
  * Safe without the Lease too: the Secret is patched at the resourceVersion that was read, so of two
- * who take themselves for the holder one gets 409, and looks again; the caBundle is always made
- * that of a Secret that was read. The Lease spares the others the work.
+ * who take themselves for the holder one gets 409, and looks again; the caBundle is made that of
+ * the newest Secret only. The Lease spares the others the work.
  *
  * No admission fails at a rotation: the new CA is trusted before anything is signed by it, and the
  * old one as long as a replica may still show one of its certificates. API servers learn of a
@@ -32,13 +33,13 @@
 #include "kube/kube.h"
 #include "log/log.h"
 #include "metrics/metrics.h"
+#include "own_hook.h"
 #include "own_told.h"
 #include "pki/pki.h"
 
-#define LEASE_SECS   15
-#define LOOK_MAX     10 /* seconds between two looks at the webhook */
-#define SETTLE_MAX   30 /* seconds */
-#define WEBHOOKS_MAX 16
+#define LEASE_SECS 15
+#define LOOK_MAX   10 /* seconds between two looks at the webhook */
+#define SETTLE_MAX 30 /* seconds */
 
 struct own_ca {
 	struct event_base *base;
@@ -47,18 +48,19 @@ struct own_ca {
 	void *arg;
 	struct pki_policy policy;
 	char ns[64], name[254];
-	char *secret_path, *webhook_path;
+	char *secret_path;
 
 	struct kube_client *client;
 	struct kube_watch *watch;
 	struct kube_lease *lease;
+	struct own_hook *hook;
 	struct event *tick;
-	struct kube_call *write, *hook; /* requests under way */
+	struct kube_call *write, *check; /* the Secret's requests under way */
 
-	struct pki_set set; /* as the Secret was last seen */
-	char version[64];   /* its resourceVersion, "" before the first */
-	bool trusted, told_trusted;
-	struct mono trusted_since;
+	struct pki_set set;                  /* as the Secret was last seen */
+	char version[64];                    /* its resourceVersion, "" before the first */
+	char written_on[64], checked_on[64]; /* what that was when the requests were sent */
+	bool told_trusted;
 	struct own_told told;
 	uint64_t lease_failures; /* told of */
 
@@ -81,7 +83,7 @@ static void tick_in(struct own_ca *c)
 	int64_t ms = c->opts->cert_secs * 1000 / 60;
 
 	ms = ms < 200 ? 200 : ms > LOOK_MAX * 1000 ? LOOK_MAX * 1000 : ms;
-	if (!c->trusted && ms > 500)
+	if (!own_hook_settled(c->hook, 0) && ms > 500)
 		ms = 500;
 	event_add(c->tick, &(struct timeval){ms / 1000, ms % 1000 * 1000});
 }
@@ -136,7 +138,7 @@ static void serve(struct own_ca *c)
 	c->ops->cert(c->arg, ctx);
 }
 
-/* The Secret as it is now, from the watch or the answer to our own patch. */
+/* The Secret as it is now. */
 static void take(struct own_ca *c, struct json_object *object)
 {
 	struct pki_set new = PKI_SET_INIT, old = c->set;
@@ -153,14 +155,21 @@ static void take(struct own_ca *c, struct json_object *object)
 	}
 	snprintf(c->version, sizeof(c->version), "%s", meta.resource_version);
 	c->set = new;
-	if (!same(&old.bundle, &new.bundle)) {
-		c->trusted = false;
+	if (own_hook_want(c->hook, &new.bundle, &e) < 0)
+		own_failed(&c->told, OWN_SECRET_CONTENT, NULL, e.msg);
+	if (!same(&old.bundle, &new.bundle))
 		tick_in(c);
-	}
 	if (new.cert.len && (!same(&old.cert, &new.cert) || !same(&old.key, &new.key)))
 		serve(c);
 	pki_set_clear(&old);
 	step(c);
+}
+
+/* The same from an answer to a request: what the watch has told since may be newer. */
+static void take_answer(struct own_ca *c, const char *asked_on, struct json_object *object)
+{
+	if (str_eq(c->version, asked_on))
+		take(c, object);
 }
 
 static void on_secret(void *arg, struct json_object *object)
@@ -190,6 +199,8 @@ static void on_watch_state(void *arg, const struct kube_watch_state *s)
 		own_worked(&c->told, OWN_SECRET_READ);
 }
 
+/* --- what is due in it --- */
+
 static void on_written(void *arg, const struct kube_status *s, struct json_object *object)
 {
 	struct own_ca *c = arg;
@@ -197,7 +208,7 @@ static void on_written(void *arg, const struct kube_status *s, struct json_objec
 	c->write = NULL;
 	if (s->http >= 200 && s->http < 300) {
 		own_worked(&c->told, OWN_SECRET_WRITE);
-		take(c, object);
+		take_answer(c, c->written_on, object);
 	} else if (s->http != 409) { /* then somebody else has written it, and the watch tells */
 		own_failed(&c->told, OWN_SECRET_WRITE, "nothing is renewed", s->message);
 	}
@@ -243,6 +254,7 @@ static void write_secret(struct own_ca *c, const struct pki_set *new)
 					       .secret = true},
 			on_written, c, &c->write, &e);
 	buf_wipe(&body);
+	memcpy(c->written_on, c->version, sizeof(c->written_on));
 	if (r < 0)
 		own_failed(&c->told, OWN_SECRET_WRITE, "nothing is renewed", e.msg);
 }
@@ -264,14 +276,14 @@ static int copy_set(const struct pki_set *from, struct pki_set *to)
 static void advance(struct own_ca *c)
 {
 	_cleanup_pki_set_ struct pki_set new = PKI_SET_INIT;
-	bool settled = c->trusted && mono_since(mono_now(), c->trusted_since) >= settle_ns(c);
 	struct pki_change change;
 	struct err e = {.msg = "out of memory"};
 
 	if (c->write || !c->version[0])
 		return;
 	if (copy_set(&c->set, &new) < 0 ||
-	    pki_advance(&new, &c->policy, wall_now(), settled, &change, &e) < 0) {
+	    pki_advance(&new, &c->policy, wall_now(), own_hook_settled(c->hook, settle_ns(c)),
+			&change, &e) < 0) {
 		own_failed(&c->told, OWN_SECRET_WRITE, "nothing is renewed", e.msg);
 		return;
 	}
@@ -289,121 +301,48 @@ static void advance(struct own_ca *c)
 
 /* --- the webhook configuration --- */
 
-static void set_trusted(struct own_ca *c)
-{
-	if (!c->trusted)
-		c->trusted_since = mono_now();
-	c->trusted = true;
-	if (!c->told_trusted)
-		c->ops->trusted(c->arg);
-	c->told_trusted = true;
-}
-
-static struct json_object *client_config(struct json_object *webhooks, size_t i)
-{
-	return json_get(json_object_array_get_idx(webhooks, i), "clientConfig", json_type_object);
-}
-
-static int bundle_in_base64(const struct own_ca *c, struct buf *b)
-{
-	size_t n = c->set.bundle.len, size = (n + 2) / 3 * 4 + 1;
-
-	if (buf_reserve(b, size) < 0)
-		return -ENOMEM;
-	b->len = (size_t)EVP_EncodeBlock((unsigned char *)b->data,
-					 (const unsigned char *)c->set.bundle.data, (int)n);
-	return 0;
-}
-
-static void on_hook_patched(void *arg, const struct kube_status *s, struct json_object *object)
+static void on_checked(void *arg, const struct kube_status *s, struct json_object *object)
 {
 	struct own_ca *c = arg;
-
-	c->hook = NULL;
-	/* 422: another version than the one that was looked at. The next look tells more. */
-	if (s->http != 422 && (s->http < 200 || s->http >= 300))
-		own_failed(&c->told, OWN_WEBHOOK_WRITE, "the caBundle is not set", s->message);
-	else if (s->http != 422)
-		log_info("the webhook trusts the bundle", LOG_STR("webhook", c->opts->webhook));
-	step(c);
-}
-
-static void patch_hook(struct own_ca *c, struct json_object *hook, size_t n, const char *bundle)
-{
-	_cleanup_buf_ struct buf body = BUF_INIT(0);
 	struct kube_meta meta;
-	struct err e = {.msg = "out of memory"};
-	int r;
 
-	kube_object_meta(hook, &meta);
-	buf_adds(&body, "[{\"op\":\"test\",\"path\":\"/metadata/resourceVersion\",\"value\":");
-	json_quote(&body, meta.resource_version);
-	buf_addc(&body, '}');
-	for (size_t i = 0; i < n; i++)
-		buf_addf(&body,
-			 ",{\"op\":\"add\",\"path\":\"/webhooks/%zu/clientConfig/caBundle\","
-			 "\"value\":\"%s\"}",
-			 i, bundle);
-	buf_addc(&body, ']');
-	r = buf_error(&body);
-	if (r == 0)
-		r = kube_client_send(
-			c->client,
-			&(struct kube_request){.method = "PATCH",
-					       .path = c->webhook_path,
-					       .content_type = "application/json-patch+json",
-					       .body = body.data,
-					       .body_len = body.len},
-			on_hook_patched, c, &c->hook, &e);
-	if (r < 0)
-		own_failed(&c->told, OWN_WEBHOOK_WRITE, "the caBundle is not set", e.msg);
-}
-
-static void on_hook(void *arg, const struct kube_status *s, struct json_object *object)
-{
-	_cleanup_buf_ struct buf want = BUF_INIT(0);
-	struct own_ca *c = arg;
-	struct json_object *list;
-	bool all = true;
-	size_t n;
-
-	c->hook = NULL;
+	c->check = NULL;
 	if (s->http < 200 || s->http >= 300) {
-		own_failed(&c->told, OWN_WEBHOOK_READ, NULL, s->message);
+		own_failed(&c->told, OWN_WEBHOOK_WRITE, "the Secret cannot be read", s->message);
 		return;
 	}
-	own_worked(&c->told, OWN_WEBHOOK_READ);
-	list = json_get(object, "webhooks", json_type_array);
-	n = list ? json_object_array_length(list) : 0;
-	if (n > WEBHOOKS_MAX || !c->set.bundle.len || bundle_in_base64(c, &want) < 0)
-		return;
-	for (size_t i = 0; i < n; i++) {
-		const char *have = json_get_str(client_config(list, i), "caBundle");
-
-		all = all && have && str_eq(have, buf_str(&want));
-	}
-	if (all) {
-		own_worked(&c->told, OWN_WEBHOOK_WRITE);
-		set_trusted(c);
-	} else {
-		c->trusted = false;
-	}
-	if (!all && kube_lease_held(c->lease))
-		patch_hook(c, object, n, buf_str(&want));
-	else
-		step(c);
+	kube_object_meta(object, &meta);
+	if (!str_eq(meta.resource_version, c->version))
+		take_answer(c, c->checked_on, object);
+	else if (kube_lease_held(c->lease))
+		own_hook_write(c->hook);
 }
 
-static void look_at_hook(struct own_ca *c)
+/* Before it is written: whether the Secret is still the one that was taken. */
+static void on_hook_differs(void *arg)
 {
+	struct own_ca *c = arg;
 	struct err e = {0};
 
-	if (c->hook || !c->set.bundle.len)
+	if (c->check || !kube_lease_held(c->lease))
 		return;
-	if (kube_client_send(c->client,
-			     &(struct kube_request){.method = "GET", .path = c->webhook_path},
-			     on_hook, c, &c->hook, &e) < 0)
-		own_failed(&c->told, OWN_WEBHOOK_READ, NULL, e.msg);
+	memcpy(c->checked_on, c->version, sizeof(c->checked_on));
+	if (kube_client_send(
+		    c->client,
+		    &(struct kube_request){.method = "GET", .path = c->secret_path, .secret = true},
+		    on_checked, c, &c->check, &e) < 0)
+		own_failed(&c->told, OWN_WEBHOOK_WRITE, "the Secret cannot be read", e.msg);
+}
+
+static void on_hook_step(void *arg)
+{
+	struct own_ca *c = arg;
+
+	if (!c->told_trusted && own_hook_settled(c->hook, 0)) {
+		c->told_trusted = true;
+		c->ops->trusted(c->arg);
+	}
+	step(c);
 }
 
 /* --- the loop --- */
@@ -441,7 +380,8 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 
 	tick_in(c);
 	look_at_lease(c);
-	look_at_hook(c);
+	if (!c->check)
+		own_hook_look(c->hook);
 	step(c);
 }
 
@@ -502,12 +442,7 @@ static int name_objects(struct own_ca *c, struct err *e)
 		     "/api/v1/namespaces/%s/secrets/%s?fieldManager=harmony-injector", c->ns,
 		     c->name) < 0)
 		c->secret_path = NULL;
-	if (asprintf(&c->webhook_path,
-		     "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/%s"
-		     "?fieldManager=harmony-injector",
-		     c->opts->webhook) < 0)
-		c->webhook_path = NULL;
-	return c->secret_path && c->webhook_path ? 0 : err_set(e, -ENOMEM, "out of memory");
+	return c->secret_path ? 0 : err_set(e, -ENOMEM, "out of memory");
 }
 
 /* The pod's name, and something that no other process has. */
@@ -526,13 +461,17 @@ static int open_all(struct own_ca *c, struct metrics *m, struct err *e)
 {
 	static const struct kube_watch_ops watch_ops = {
 		.changed = on_secret, .deleted = on_secret_gone, .state = on_watch_state};
+	static const struct own_hook_ops hook_ops = {.differs = on_hook_differs,
+						     .step = on_hook_step};
 	struct kube_config *config = NULL;
 	int r;
 
 	if ((r = add_metrics(c, m, e)) < 0 ||
 	    (r = kube_config_find(c->opts->kubeconfig, NULL, &config, e)) < 0 ||
 	    (r = kube_client_new(c->base, config, &c->client, e)) < 0 ||
-	    (r = name_objects(c, e)) < 0)
+	    (r = name_objects(c, e)) < 0 ||
+	    (r = own_hook_new(c->client, c->opts->webhook, &c->told, &hook_ops, c, &c->hook, e)) <
+		    0)
 		return r;
 	c->tick = evtimer_new(c->base, on_tick, c);
 	if (!c->tick)
@@ -582,7 +521,8 @@ void own_ca_free(struct own_ca *c)
 	if (!c)
 		return;
 	kube_call_cancel(c->write);
-	kube_call_cancel(c->hook);
+	kube_call_cancel(c->check);
+	own_hook_free(c->hook);
 	kube_watch_free(c->watch);
 	kube_lease_free(c->lease);
 	kube_client_free(c->client);
@@ -590,6 +530,5 @@ void own_ca_free(struct own_ca *c)
 		event_free(c->tick);
 	pki_set_clear(&c->set);
 	free(c->secret_path);
-	free(c->webhook_path);
 	free(c);
 }
