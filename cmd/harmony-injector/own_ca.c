@@ -18,6 +18,9 @@
  * No admission fails at a rotation: the new CA is trusted before anything is signed by it, and the
  * old one as long as a replica may still show one of its certificates. API servers learn of a
  * caBundle by their watches; SETTLE is what they are given for it.
+ *
+ * What was made counts once the API server has it. Until then it is made anew at each attempt: 1 s
+ * after the first failure, then twice as long each time, up to BACKOFF_MAX.
  */
 #include "own_ca.h"
 
@@ -37,9 +40,10 @@
 #include "own_told.h"
 #include "pki/pki.h"
 
-#define LEASE_SECS 15
-#define LOOK_MAX   10 /* seconds between two looks at the webhook */
-#define SETTLE_MAX 30 /* seconds */
+#define LEASE_SECS  15
+#define LOOK_MAX    10 /* seconds between two looks at the webhook */
+#define SETTLE_MAX  30 /* seconds */
+#define BACKOFF_MAX 60 /* seconds between two attempts to write the Secret */
 
 struct own_ca {
 	struct event_base *base;
@@ -60,6 +64,9 @@ struct own_ca {
 	struct pki_set set;                  /* as the Secret was last seen */
 	char version[64];                    /* its resourceVersion, "" before the first */
 	char written_on[64], checked_on[64]; /* what that was when the requests were sent */
+	struct pki_change writing;
+	unsigned backoff_secs; /* 0: the last attempt did not fail */
+	struct mono retry_at;
 	bool told_trusted;
 	struct own_told told;
 	uint64_t lease_failures; /* told of */
@@ -85,6 +92,12 @@ static void tick_in(struct own_ca *c)
 	ms = ms < 200 ? 200 : ms > LOOK_MAX * 1000 ? LOOK_MAX * 1000 : ms;
 	if (!own_hook_settled(c->hook, 0) && ms > 500)
 		ms = 500;
+	if (c->backoff_secs) {
+		int64_t left = mono_since(c->retry_at, mono_now()) / NS_PER_MSEC + 1;
+
+		if (left > 0 && left < ms)
+			ms = left;
+	}
 	event_add(c->tick, &(struct timeval){ms / 1000, ms % 1000 * 1000});
 }
 
@@ -201,17 +214,45 @@ static void on_watch_state(void *arg, const struct kube_watch_state *s)
 
 /* --- what is due in it --- */
 
+static void back_off(struct own_ca *c)
+{
+	c->backoff_secs = c->backoff_secs ? 2 * c->backoff_secs : 1;
+	if (c->backoff_secs > BACKOFF_MAX)
+		c->backoff_secs = BACKOFF_MAX;
+	c->retry_at = mono_add(mono_now(), c->backoff_secs * NS_PER_SEC);
+	tick_in(c);
+}
+
+static void not_written(struct own_ca *c, const char *why)
+{
+	own_failed(&c->told, OWN_SECRET_WRITE, "nothing is renewed", why);
+	back_off(c);
+}
+
 static void on_written(void *arg, const struct kube_status *s, struct json_object *object)
 {
 	struct own_ca *c = arg;
+	const struct pki_change *made = &c->writing;
 
 	c->write = NULL;
-	if (s->http >= 200 && s->http < 300) {
-		own_worked(&c->told, OWN_SECRET_WRITE);
-		take_answer(c, c->written_on, object);
-	} else if (s->http != 409) { /* then somebody else has written it, and the watch tells */
-		own_failed(&c->told, OWN_SECRET_WRITE, "nothing is renewed", s->message);
+	if (s->http == 409) { /* somebody else has written it, and the watch tells */
+		back_off(c);
+		return;
 	}
+	if (s->http < 200 || s->http >= 300) {
+		not_written(c, s->message);
+		return;
+	}
+	own_worked(&c->told, OWN_SECRET_WRITE);
+	c->backoff_secs = 0;
+	if (made->ca || made->cert)
+		log_info(made->ca ? "made a CA" : "made a certificate",
+			 LOG_STR("because", made->why));
+	if (made->ca)
+		metrics_inc(c->rotations[0]);
+	if (made->cert)
+		metrics_inc(c->rotations[1]);
+	take_answer(c, c->written_on, object);
 }
 
 static void add_entry(struct buf *b, const char *key, const struct buf *pem)
@@ -256,7 +297,7 @@ static void write_secret(struct own_ca *c, const struct pki_set *new)
 	buf_wipe(&body);
 	memcpy(c->written_on, c->version, sizeof(c->written_on));
 	if (r < 0)
-		own_failed(&c->told, OWN_SECRET_WRITE, "nothing is renewed", e.msg);
+		not_written(c, e.msg);
 }
 
 static int copy_set(const struct pki_set *from, struct pki_set *to)
@@ -279,23 +320,20 @@ static void advance(struct own_ca *c)
 	struct pki_change change;
 	struct err e = {.msg = "out of memory"};
 
-	if (c->write || !c->version[0])
+	if (c->write || !c->version[0] || (c->backoff_secs && mono_before(mono_now(), c->retry_at)))
 		return;
 	if (copy_set(&c->set, &new) < 0 ||
 	    pki_advance(&new, &c->policy, wall_now(), own_hook_settled(c->hook, settle_ns(c)),
 			&change, &e) < 0) {
-		own_failed(&c->told, OWN_SECRET_WRITE, "nothing is renewed", e.msg);
+		not_written(c, e.msg);
 		return;
 	}
-	if (!change.bundle && !change.cert)
+	if (!change.bundle && !change.cert) {
+		own_worked(&c->told, OWN_SECRET_WRITE);
+		c->backoff_secs = 0;
 		return;
-	if (change.ca || change.cert)
-		log_info(change.ca ? "making a CA" : "making a certificate",
-			 LOG_STR("because", change.why));
-	if (change.ca)
-		metrics_inc(c->rotations[0]);
-	if (change.cert)
-		metrics_inc(c->rotations[1]);
+	}
+	c->writing = change;
 	write_secret(c, &new);
 }
 
@@ -356,6 +394,7 @@ static void step(struct own_ca *c)
 	}
 	own_forget(&c->told, OWN_SECRET_WRITE);
 	own_forget(&c->told, OWN_WEBHOOK_WRITE);
+	c->backoff_secs = 0;
 }
 
 /* What it has met since the last look. */
