@@ -2,15 +2,28 @@
  * Sessions and their slots.
  *
  *     as the initiator           current ──> previous     new ──> current
- *       (where there is a next:  next ──> previous; current goes)
- *     as the responder           new ──> next             previous and the old next go
+ *       (where there is a next:  next ──> previous         current ──> older)
+ *     as the responder           new ──> next             the old next goes
  *     first packet under next    current ──> previous     next ──> current
+ *
+ * What was previous becomes older, and what was older goes. Where there is a next, there is no
+ * previous.
  *
  * An initiator may send at once, for the response proves that the other side has the session. A
  * responder sends under current until the first packet under next has come. That packet is seen
  * by a lane, which sets `confirmed`; from then on lanes prefer next, and control moves the slots
- * when it sees the event, and in any case before it puts another session into a slot. All three
+ * when it sees the event, and in any case before it puts another session into a slot. All four
  * slots receive, so reordering across a rekey loses nothing.
+ *
+ * Where two handshakes cross, each side sends under the session that it has initiated, and keeps
+ * the other's in previous: not for what is still under way, but for all that the other side sends.
+ * The next handshake takes previous away a round trip before the other side has its new session;
+ * so that is the time of older. What is older than WG_REJECT_AFTER receives nothing and is not put
+ * there, or goes at the next handshake: where sessions follow each other as they become old, that
+ * is each previous that is replaced.
+ *
+ * And the two would cross again, for both sessions become old at the same moment. So the side with
+ * the greater public key is late: it leaves the other the time of a retry to renew its own.
  *
  * A session is found by its index, which the table forgets before the session is retired.
  */
@@ -80,16 +93,26 @@ static void put_away(struct wg_keypair *kp)
 	wg_retire(kp->peer->d, &kp->retired, keypair_free);
 }
 
+/* Out of the slots that lanes look at; packets under it may still come. */
+static void make_older(struct wg_peer *p, struct wg_keypair *kp, struct mono now)
+{
+	if (kp) {
+		put_away(p->older);
+		p->older = kp;
+	}
+	if (p->older && mono_since(now, p->older->birth) >= WG_REJECT_AFTER)
+		put_away(mem_steal(&p->older));
+}
+
 bool wg_keypair_rotate(struct wg_peer *p)
 {
-	struct wg_keypair *next = get(&p->next), *old = get(&p->previous);
+	struct wg_keypair *next = get(&p->next);
 
 	if (!next || !atomic_load_explicit(&next->confirmed, memory_order_acquire))
 		return false;
-	set(&p->previous, get(&p->current));
+	set(&p->previous, get(&p->current)); /* which is empty where there is a next */
 	set(&p->current, next);
 	set(&p->next, NULL);
-	put_away(old);
 	return true;
 }
 
@@ -103,15 +126,14 @@ void wg_keypair_install(struct wg_peer *p, struct wg_keypair *kp)
 		set(&p->next, kp);
 		set(&p->previous, NULL);
 		put_away(next);
-		put_away(previous);
+		make_older(p, previous, kp->birth);
 		return;
 	}
+	kp->late = next && key_cmp(&p->d->public_key, &p->public_key) > 0;
 	set(&p->previous, next ? next : current);
 	set(&p->current, kp);
 	set(&p->next, NULL);
-	put_away(previous);
-	if (next)
-		put_away(current);
+	make_older(p, next ? current : previous, kp->birth);
 }
 
 void wg_keypair_clear(struct wg_peer *p)
@@ -124,6 +146,7 @@ void wg_keypair_clear(struct wg_peer *p)
 		set(slots[i], NULL);
 		put_away(kp);
 	}
+	put_away(mem_steal(&p->older));
 }
 
 void wg_keypair_expire(struct wg_peer *p)
@@ -150,6 +173,8 @@ struct wg_keypair *wg_keypair_sendable(const struct wg_peer *p, struct mono now)
 
 bool wg_keypair_is_old(const struct wg_keypair *kp, struct mono now)
 {
-	return (kp->initiator && mono_since(now, kp->birth) >= WG_REKEY_AFTER) ||
+	int64_t after = WG_REKEY_AFTER + (kp->late ? WG_REKEY_TIMEOUT : 0);
+
+	return (kp->initiator && mono_since(now, kp->birth) >= after) ||
 	       atomic_load_explicit(&kp->counter, memory_order_relaxed) > WG_REKEY_AFTER_MESSAGES;
 }

@@ -135,6 +135,7 @@ struct wg_keypair {
 	struct wg_index index; /* L: ours; first */
 	uint32_t remote;       /* L: the other side's index, as on the wire */
 	bool initiator;        /* L */
+	bool late;             /* L: constant once in a slot: the other side renews first */
 	struct mono birth;     /* L */
 	struct wg_peer *peer;  /* L */
 	struct wg_retired retired;
@@ -308,6 +309,7 @@ struct wg_peer {
 	struct wg_device *d;                                  /* L */
 	struct key public_key;                                /* L */
 	_Atomic(struct wg_keypair *) previous, current, next; /* L */
+	struct wg_keypair *older;                             /* found by its index alone */
 
 	/* L: the times are of the monotonic clock, 0 for none. */
 	_Atomic int64_t traversed;  /* last authenticated packet in either direction */
@@ -338,15 +340,14 @@ struct wg_peer {
 	struct wg_retired retired;
 	struct wg_peer *hash_next;
 	struct list all, routes;
-	bool dead, named;    /* named: by the change that is being applied */
-	bool resume;         /* had a session before a restart: initiate when up */
-	uint16_t persistent; /* seconds */
-	bool has_static_static;
+	bool dead, named;            /* named: by the change that is being applied */
+	bool resume;                 /* had a session before a restart: initiate when up */
+	bool received_any, sent_any; /* whether last_initiation_received, and _sent, are set */
+	uint16_t persistent;         /* seconds */
 	struct key *preshared, *static_static; /* slots, or NULL */
 	struct wg_cookie cookie;
 	uint8_t received_stamp[12], sent_stamp[12];
 	struct mono last_initiation_received, last_initiation_sent, attempt_started;
-	bool received_any, sent_any;         /* whether the two times before are set */
 	struct wall last_handshake, session; /* session: made last, also before a restart */
 	int64_t due[WG_TIMERS], earliest;
 	int64_t jitter; /* of WG_T_DEAD */

@@ -61,7 +61,18 @@ START_TEST(slots)
 	in_from(&old, "10.0.0.2", A);
 	ck_assert_int_eq(w->verdict, WG_RX_DATA);
 	in_from(&older, "10.0.0.2", A);
+	ck_assert_int_eq(w->verdict, WG_RX_DATA);
+	ck_assert_uint_eq(w->d->indices.live, 3);
+	world_advance(w, SEC);
+	world_answer(w, &p, A);
+	in_from(&old, "10.0.0.2", A);
+	ck_assert_int_eq(w->verdict, WG_RX_DATA);
+	in_from(&older, "10.0.0.2", A);
 	ck_assert_int_eq(w->verdict, WG_RX_UNKNOWN);
+	ck_assert_uint_eq(w->d->indices.live, 3);
+	/* One that nothing can come under any more is not kept. */
+	world_advance(w, WG_REJECT_AFTER - 2 * SEC);
+	world_answer(w, &p, A);
 	ck_assert_uint_eq(w->d->indices.live, 2);
 	world_free(w);
 }
@@ -640,6 +651,20 @@ static void say(unsigned me)
 	world_send(ends[me], b, n);
 }
 
+static void open_link(void (*out)(struct world *, const struct world_packet *),
+		      void (*in)(struct world *, const uint8_t *, size_t))
+{
+	n_flights = 0;
+	for (unsigned i = 0; i < 2; i++) {
+		sent_seq[i] = got[i] = 0;
+		ends[i] = world_new((uint8_t)(i + 1));
+		ends[i]->on_out = out;
+		ends[i]->on_in = in;
+	}
+	world_peer(ends[0], ends[1]->pub.b, "endpoint 192.0.2.2:2 allow 10.0.0.2/32");
+	world_peer(ends[1], ends[0]->pub.b, "endpoint 192.0.2.1:1 allow 10.0.0.1/32");
+}
+
 static void link_deliver(int64_t now)
 {
 	for (unsigned i = 0; i < n_flights;) {
@@ -664,14 +689,7 @@ START_TEST(a_day_on_a_bad_link)
 	uint64_t before[2] = {0};
 
 	srandom(11);
-	ends[0] = world_new(1);
-	ends[1] = world_new(2);
-	world_peer(ends[0], ends[1]->pub.b, "endpoint 192.0.2.2:2 allow 10.0.0.2/32");
-	world_peer(ends[1], ends[0]->pub.b, "endpoint 192.0.2.1:1 allow 10.0.0.1/32");
-	for (unsigned i = 0; i < 2; i++) {
-		ends[i]->on_out = link_out;
-		ends[i]->on_in = link_in;
-	}
+	open_link(link_out, link_in);
 	for (unsigned step = 0, n; step < HOURS * 3600 * 25; step += n) {
 		/* With nothing under way on to the next packet: steps 0 and 24 of 25. */
 		n = n_flights ? 1 : step % 25 == 24 ? 1 : 24 - step % 25;
@@ -700,8 +718,53 @@ START_TEST(a_day_on_a_bad_link)
 	/* No stall. */
 	ck_assert_int_lt(worst, 16 * SEC);
 	ck_assert_uint_gt(corrupt, 1000 * HOURS / 24);
-	/* Sessions are not left over: three slots and a handshake. */
-	ck_assert_uint_le(ends[0]->d->indices.live, 4);
+	/* Sessions are not left over: four slots and a handshake. */
+	ck_assert_uint_le(ends[0]->d->indices.live, 5);
+	world_free(ends[0]);
+	world_free(ends[1]);
+}
+END_TEST
+
+static void link_slow(struct world *from, const struct world_packet *out)
+{
+	struct flight *f = &flights[n_flights++ % IN_FLIGHT];
+
+	f->p = *out;
+	f->to = from == ends[0] ? ends[1] : ends[0];
+	f->due = from->now.mono.ns + 20 * NS_PER_MSEC;
+}
+
+/* As link_in, for many: each assertion of check is a system call. */
+static void count_in(struct world *to, const uint8_t *b, size_t n)
+{
+	(void)b;
+	(void)n;
+	got[to == ends[1]]++;
+}
+
+/* Both begin at the same moment, and so cross. Each renewal finds a session that the other side
+ * sends under in whatever slot: nothing is lost by it, and the two do not cross again. */
+#define MINUTES (10 / UNIT_SHORTER(2))
+START_TEST(crossed_and_renewed)
+{
+	open_link(link_slow, count_in);
+	for (unsigned step = 0; step < MINUTES * 60 * 500; step++) {
+		say(0);
+		say(1);
+		for (unsigned i = 0; i < 2; i++)
+			world_advance(ends[i], 2 * NS_PER_MSEC);
+		link_deliver(ends[1]->now.mono.ns);
+	}
+	for (unsigned i = 0; i < 2; i++) {
+		struct wg_stats s;
+
+		wg_get_stats(ends[i]->d, ends[i]->now.mono, &s);
+		ck_assert_uint_eq(s.received[WG_RX_UNKNOWN], 0);
+		ck_assert_uint_eq(s.sessions, 2 + (MINUTES - 1) / 2);
+		ck_assert_uint_eq(got[i], sent_seq[!i] - 9); /* which are under way */
+		/* No more than without crossing, once it is over. */
+		ck_assert_uint_eq(ends[i]->d->indices.live, 2);
+	}
 	world_free(ends[0]);
 	world_free(ends[1]);
 }
@@ -714,7 +777,11 @@ static Suite *suite(void)
 			   roaming, sticky_source, source_follows_route, read_back, replaced,
 			   removed_while_inside, removed_while_ready, removed_and_ready_again);
 	TCase *day = tcase_create("a_day_on_a_bad_link");
+	TCase *renewed = tcase_create("crossed_and_renewed");
 
+	tcase_set_timeout(renewed, 120);
+	tcase_add_test(renewed, crossed_and_renewed);
+	suite_add_tcase(s, renewed);
 	tcase_set_timeout(day, 120);
 	tcase_add_test(day, a_day_on_a_bad_link);
 	suite_add_tcase(s, day);
