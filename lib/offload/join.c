@@ -4,7 +4,8 @@
  * included; sequence numbers follow on; each payload is as long as the first, a shorter one is
  * the last; PSH is the last. IPv4 identification counts up, or stays the same where the packet
  * may not be fragmented. Headers with IPv4 options, IPv6 extensions, fragments, and TCP with any
- * other flag than ACK and PSH are never joined.
+ * other flag than ACK, PSH, ECE and AE are never joined. ECE and AE are an acknowledgement's (of
+ * congestion, RFC 3168 and 9768), equal in all; CWR is each packet's own.
  *
  * A packet is verified (IPv4 header, TCP or UDP checksum) before it may open or join a flow. The
  * payloads stay where they are: what is written is a list of pieces.
@@ -15,6 +16,8 @@
 
 #define TCP_PSH 0x08
 #define TCP_ACK 0x10
+#define TCP_ECE 0x40
+#define TCP_AE  0x01 /* in the byte before, with the header's length */
 
 static uint32_t get16(const uint8_t *p)
 {
@@ -81,7 +84,7 @@ static void look_tcp(struct seen *s)
 	if (s->header < s->transport + 20 || s->header >= s->len)
 		return;
 	s->payload = s->len - s->header;
-	s->joinable = (t[12] & 15) == 0 && (t[13] & ~TCP_PSH) == TCP_ACK;
+	s->joinable = (t[12] & 15 & ~TCP_AE) == 0 && (t[13] & ~(TCP_PSH | TCP_ECE)) == TCP_ACK;
 }
 
 static void look_udp(struct seen *s)
@@ -155,12 +158,13 @@ static bool same_ip(const struct offload_flow *f, const struct seen *s, bool *re
 	return *ret_fixed || (!f->fixed_id && here == ((id + f->n) & 0xFFFF));
 }
 
-/* Acknowledgement, header length, window, urgent pointer and options. */
+/* Acknowledgement, header length, flags, window, urgent pointer and options. */
 static bool same_tcp(const struct offload_flow *f, const struct seen *s)
 {
 	const uint8_t *a = f->packet + f->transport, *b = s->p + s->transport;
 
-	return memcmp(a + 8, b + 8, 5) == 0 && memcmp(a + 14, b + 14, 2) == 0 &&
+	return memcmp(a + 8, b + 8, 5) == 0 && ((a[13] ^ b[13]) & ~TCP_PSH) == 0 &&
+	       memcmp(a + 14, b + 14, 2) == 0 &&
 	       memcmp(a + 18, b + 18, s->header - s->transport - 18) == 0 &&
 	       get32(b + 4) == f->next_seq;
 }

@@ -83,8 +83,8 @@ static uint32_t transport_header(const struct ref_packet *p, uint8_t *t)
 	}
 	put32(t + 4, p->seq);
 	put32(t + 8, p->ack);
-	t[12] = (uint8_t)((20 + p->options) / 4 << 4);
-	t[13] = p->flags;
+	t[12] = (uint8_t)((20 + p->options) / 4 << 4 | p->flags >> 8);
+	t[13] = (uint8_t)p->flags;
 	put16(t + 14, p->window);
 	put16(t + 16, 0);
 	put16(t + 18, p->urgent);
@@ -153,9 +153,9 @@ unsigned ref_cut(const struct ref_packet *p, uint32_t size, struct ref_packet re
 		ret[n].id = (uint16_t)(p->id + n);
 		ret[n].seq = p->seq + at;
 		if (at > 0)
-			ret[n].flags &= (uint8_t)~0x80;
+			ret[n].flags &= (uint16_t)~0x80;
 		if (!last)
-			ret[n].flags &= (uint8_t)~0x09;
+			ret[n].flags &= (uint16_t)~0x09;
 	}
 	return n;
 }

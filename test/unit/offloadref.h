@@ -12,8 +12,9 @@
 struct ref_packet {
 	bool v6, tcp, df, more_fragments;
 	bool bad_sum, bad_ip_sum, no_sum;
-	uint8_t tos, ttl, host, flags, option_byte, fill;
+	uint8_t tos, ttl, host, option_byte, fill;
 	uint16_t id, port, window, urgent, flow;
+	uint16_t flags;                      /* with AE, 0x100 */
 	uint32_t seq, ack, payload, options; /* lengths in bytes */
 	uint32_t offset;                     /* of the payload's pattern */
 };

@@ -227,6 +227,29 @@ START_TEST(join_series)
 }
 END_TEST
 
+/* Acknowledgements of congestion stand in all packets for a round trip, or for good (AccECN). */
+START_TEST(join_ecn)
+{
+	static const uint16_t flags[] = {0x050, 0x110, 0x150};
+	struct ref_packet p[40];
+
+	for (unsigned kind = 0; kind < 6; kind++) {
+		series(p, 40, kind & 1, true, 1368);
+		for (unsigned i = 0; i < 40; i++)
+			p[i].flags = flags[kind / 2];
+		join(p, 40, 1);
+		p[39].flags |= 8;
+		join(p, 40, 1);
+		for (unsigned i = 0; i < 20; i++)
+			p[i].flags = 0x10;
+		join(p, 40, 2);
+		for (unsigned i = 0; i < 40; i++)
+			p[i].flags = flags[kind / 2] | 0x80;
+		join(p, 40, 40);
+	}
+}
+END_TEST
+
 START_TEST(join_bounds)
 {
 	struct ref_packet p[60];
@@ -278,9 +301,9 @@ START_TEST(not_joined)
 		APART(v6, true, p[1].tos ^= 1);
 		APART(v6, true, p[1].ttl--);
 		APART(v6, true, p[1].host++);
-		for (unsigned flag = 1; flag < 256; flag *= 2)
+		for (unsigned flag = 1; flag < 4096; flag *= 2)
 			if (flag != 8)
-				APART(v6, true, p[1].flags ^= (uint8_t)flag);
+				APART(v6, true, p[1].flags ^= (uint16_t)flag);
 		APART(v6, true, p[1].bad_sum = true);
 		APART(v6, true, p[0].bad_sum = true);
 		APART(v6, false, p[1].bad_sum = true);
@@ -376,8 +399,8 @@ END_TEST
 static Suite *suite(void)
 {
 	return UNIT_SUITE("offload", sums, cut_all_kinds, cut_flags, cut_only_a_checksum,
-			  cut_refuses, join_series, join_bounds, push_ends_it, not_joined, fixed_id,
-			  many_flows, switched_off);
+			  cut_refuses, join_series, join_ecn, join_bounds, push_ends_it, not_joined,
+			  fixed_id, many_flows, switched_off);
 }
 
 UNIT_MAIN(suite)
