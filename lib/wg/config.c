@@ -14,6 +14,15 @@
 
 /* ── the device's key ───────────────────────────────────────────────────────────────────── */
 
+/* Of a persistent keepalive that begins: under the session, or else a handshake, in its turn. */
+static void first_keepalive(struct wg_peer *p, struct wg_time now)
+{
+	if (wg_keypair_sendable(p, now.mono))
+		wg_peer_ready(p, true);
+	else
+		wg_handshake_in_turn(p, now);
+}
+
 static void set_private_key(struct wg_device *d, const struct key *k, struct wg_time now)
 {
 	struct wg_peer *self;
@@ -31,18 +40,17 @@ static void set_private_key(struct wg_device *d, const struct key *k, struct wg_
 	wg_cookie_set_key(d);
 	list_for_each (p, &d->peers, struct wg_peer, all) {
 		secret_free(mem_steal(&p->static_static));
-		wg_handshake_clear(p);
-		wg_timer_set(p, WG_T_RETRY, WG_OFF);
-		atomic_store(&p->wanted, false);
+		wg_handshake_stop(p);
 		p->sent_any = false;
 		wg_keypair_expire(p);
 	}
+	d->next_turn = (struct mono){0}; /* nobody waits for one any more */
 	self = d->has_key ? wg_peer_find(d, &d->public_key) : NULL;
 	if (self)
 		wg_peer_remove(self);
 	list_for_each (p, &d->peers, struct wg_peer, all)
 		if (p->persistent)
-			wg_handshake_keepalive(p, now);
+			first_keepalive(p, now);
 }
 
 /* The same key again changes nothing: an unchanged configuration cuts no session. */
@@ -106,7 +114,7 @@ static void set_persistent(struct wg_peer *p, uint16_t seconds, struct wg_time n
 		return;
 	wg_timer_set(p, WG_T_PERSIST, seconds ? now.mono.ns + seconds * NS_PER_SEC : WG_OFF);
 	if (seconds && !old)
-		wg_handshake_keepalive(p, now);
+		first_keepalive(p, now);
 }
 
 static int change_peer(struct wg_peer *p, const struct wgdev_peer_change *c, struct wg_time now)
@@ -193,33 +201,30 @@ int wg_apply(struct wg_device *d, const struct wgdev_change *c, struct wg_time n
 	return r;
 }
 
-/* Once, and one after the other: their arithmetic would hold up everything else of control. */
-static void resume(struct wg_peer *p, struct mono now)
+/* Once. */
+static void resume(struct wg_peer *p, struct wg_time now)
 {
-	struct wg_device *d = p->d;
-
-	if (!p->resume || !atomic_load(&d->up))
+	if (!p->resume || !atomic_load(&p->d->up))
 		return;
 	p->resume = false;
-	if (mono_before(d->resume_at, now))
-		d->resume_at = now;
-	wg_handshake_plan(p, d->resume_at);
-	d->resume_at = mono_add(d->resume_at, WG_RESUME_GAP);
+	if (!p->sent_any)
+		wg_handshake_in_turn(p, now);
 }
 
 void wg_set_up(struct wg_device *d, bool up, struct wg_time now)
 {
 	if (atomic_exchange(&d->up, up) == up)
 		return;
+	d->next_turn = (struct mono){0};
 	list_for_each (p, &d->peers, struct wg_peer, all) {
 		if (!up) {
 			wg_peer_reset(p);
 			continue;
 		}
-		resume(p, now.mono);
+		resume(p, now);
 		if (p->persistent) {
 			wg_timer_set(p, WG_T_PERSIST, now.mono.ns + p->persistent * NS_PER_SEC);
-			wg_handshake_keepalive(p, now);
+			first_keepalive(p, now);
 		}
 	}
 }
@@ -322,6 +327,6 @@ int wg_restore(struct wg_device *d, const struct wg_peer_state *s, struct wg_tim
 	if (p->session.ns < s->session.ns)
 		p->session = s->session;
 	p->resume = !wall_is_never(s->session) && now.wall.ns - s->session.ns < WG_REJECT_AFTER;
-	resume(p, now.mono);
+	resume(p, now);
 	return 0;
 }

@@ -31,6 +31,15 @@ struct wg_device *wg_new(const struct wg_ops *ops, void *user, const struct cryp
 	return d;
 }
 
+/* A peer with events, or NULL. They come off the stack together. */
+static struct wg_peer *take_event(struct wg_device *d)
+{
+	struct wg_peer *p = d->taken ? d->taken : atomic_exchange(&d->events, NULL);
+
+	d->taken = p ? p->event_next : NULL;
+	return p;
+}
+
 void wg_free(struct wg_device *d)
 {
 	if (!d)
@@ -40,12 +49,8 @@ void wg_free(struct wg_device *d)
 	list_for_each_safe (p, &d->peers, struct wg_peer, all)
 		wg_peer_remove(p);
 	/* Nobody will take from the stacks any more. */
-	for (struct wg_peer *p = atomic_exchange(&d->events, NULL); p;) {
-		struct wg_peer *next = p->event_next;
-
+	for (struct wg_peer *p; (p = take_event(d));)
 		atomic_store(&p->events, 0);
-		p = next;
-	}
 	for (unsigned i = 0; i <= d->n_lanes; i++) {
 		struct wg_peer *p =
 			i < d->n_lanes ? d->lanes[i]->ready : atomic_exchange(&d->ready, NULL);
@@ -100,20 +105,17 @@ static void handle(struct wg_peer *p, struct wg_time now)
 
 struct mono wg_tick(struct wg_device *d, struct wg_time now)
 {
+	uint64_t most = d->initiations + WG_TICK_INITIATIONS;
 	struct wg_peer *p;
 	int64_t next = WG_OFF;
 
-	while ((p = atomic_exchange(&d->events, NULL))) {
-		while (p) {
-			struct wg_peer *after = p->event_next;
-
-			handle(p, now);
-			p = after;
-		}
-	}
-	wg_timers_run(d, now);
+	while (d->initiations < most && (p = take_event(d)))
+		handle(p, now);
+	wg_timers_run(d, now, most);
 	if (d->n_heap > 0)
 		next = d->heap[0]->earliest;
+	if (d->initiations >= most) /* there may be more of either */
+		next = now.mono.ns;
 	/* A lane that is inside leaves within its batch. */
 	if (wg_reclaim(d) && next - now.mono.ns > 50 * NS_PER_MSEC)
 		next = now.mono.ns + 50 * NS_PER_MSEC;

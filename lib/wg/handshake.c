@@ -6,6 +6,14 @@
  * not answer; it is sent again from the retry timer until a response comes or 90 s have passed.
  * Initiations to one peer are at least five seconds apart. A response that we send counts for
  * nothing there.
+ *
+ *     idle      no deadline                         begin ──> trying    in turn ──> planned, trying
+ *     planned   the retry timer is for the first    due, or begin ──> trying
+ *     trying    the retry timer is for the next     complete, give up, or another key ──> idle
+ *
+ * What begins for many peers in one call (a restart, another key, the device coming up, keepalives
+ * set) begins in turn, WG_TURN_GAP apart: a thousand Diffie-Hellmans in a row would hold up all
+ * else of control. The first turn is at once.
  */
 #include "wg/wg_priv.h"
 
@@ -35,6 +43,13 @@ static void hear(struct wg_peer *p, const struct wg_endpoint *from)
 		wg_peer_check_source(p);
 }
 
+/* All that changes the state of the attempt, and its timer with it. */
+static void set_attempt(struct wg_peer *p, enum wg_attempt a, int64_t at)
+{
+	p->attempt = a;
+	wg_timer_set(p, WG_T_RETRY, at);
+}
+
 static bool may_speak(const struct wg_peer *p)
 {
 	struct wg_endpoint e = wg_peer_endpoint(p);
@@ -55,13 +70,14 @@ void wg_handshake_send(struct wg_peer *p, struct wg_time now)
 		return;
 	}
 	if (p->sent_any && gap < WG_REKEY_TIMEOUT) {
-		wg_timer_set(p, WG_T_RETRY,
-			     p->last_initiation_sent.ns + WG_REKEY_TIMEOUT + wg_jitter(d));
+		set_attempt(p, WG_TRYING,
+			    p->last_initiation_sent.ns + WG_REKEY_TIMEOUT + wg_jitter(d));
 		return;
 	}
 	p->last_initiation_sent = now.mono;
 	p->sent_any = true;
-	wg_timer_set(p, WG_T_RETRY, now.mono.ns + WG_REKEY_TIMEOUT + wg_jitter(d));
+	set_attempt(p, WG_TRYING, now.mono.ns + WG_REKEY_TIMEOUT + wg_jitter(d));
+	d->initiations++;
 	if (wg_noise_initiate(p, now.wall, &m) < 0)
 		return;
 	wg_cookie_sign(p, &m, sizeof(m), now.mono);
@@ -73,19 +89,35 @@ void wg_handshake_send(struct wg_peer *p, struct wg_time now)
 
 void wg_handshake_begin(struct wg_peer *p, struct wg_time now)
 {
-	/* Armed, and nothing sent yet: it is only planned. */
-	if (p->due[WG_T_RETRY] != WG_OFF && p->sent_any)
+	if (p->attempt == WG_TRYING)
 		return;
 	p->attempt_started = now.mono;
 	wg_handshake_send(p, now);
 }
 
-void wg_handshake_plan(struct wg_peer *p, struct mono at)
+void wg_handshake_in_turn(struct wg_peer *p, struct wg_time now)
 {
-	if (p->due[WG_T_RETRY] != WG_OFF || p->sent_any)
+	struct wg_device *d = p->d;
+	struct mono turn = d->next_turn;
+
+	if (p->attempt != WG_IDLE || !may_speak(p))
 		return;
-	p->attempt_started = at;
-	wg_timer_set(p, WG_T_RETRY, at.ns);
+	if (mono_before(turn, now.mono))
+		turn = now.mono;
+	d->next_turn = mono_add(turn, WG_TURN_GAP);
+	if (!mono_before(now.mono, turn)) {
+		wg_handshake_begin(p, now);
+		return;
+	}
+	p->attempt_started = turn;
+	set_attempt(p, WG_PLANNED, turn.ns);
+}
+
+void wg_handshake_stop(struct wg_peer *p)
+{
+	set_attempt(p, WG_IDLE, WG_OFF);
+	wg_handshake_clear(p);
+	atomic_store(&p->wanted, false);
 }
 
 /* Until the next packet that wants a session. */
@@ -93,11 +125,9 @@ void wg_handshake_give_up(struct wg_peer *p, struct wg_time now)
 {
 	if (p->handshake.waiting)
 		p->d->stats.handshakes_given_up++;
-	wg_timer_set(p, WG_T_RETRY, WG_OFF);
-	wg_handshake_clear(p);
+	wg_handshake_stop(p);
 	wg_peer_drop_staged(p);
 	atomic_store(&p->unreplied, 0);
-	atomic_store(&p->wanted, false);
 	if (p->due[WG_T_ZERO] == WG_OFF)
 		wg_timer_set(p, WG_T_ZERO, now.mono.ns + WG_ZERO_KEYS_AFTER);
 }
@@ -113,7 +143,7 @@ void wg_handshake_keepalive(struct wg_peer *p, struct wg_time now)
 /* The other side is known to have the session. */
 void wg_handshake_complete(struct wg_peer *p, struct wg_time now)
 {
-	wg_timer_set(p, WG_T_RETRY, WG_OFF);
+	set_attempt(p, WG_IDLE, WG_OFF);
 	p->last_handshake = now.wall;
 	atomic_store(&p->wanted, false);
 }

@@ -89,12 +89,11 @@ struct wg_peer *wg_peer_add(struct wg_device *d, const struct key *public_key)
 
 void wg_peer_reset(struct wg_peer *p)
 {
-	wg_handshake_clear(p);
+	wg_handshake_stop(p);
 	wg_keypair_clear(p);
 	wg_timers_off(p);
 	wg_peer_drop_staged(p);
 	p->sent_any = false;
-	atomic_store(&p->wanted, false);
 	atomic_store(&p->keepalive, false);
 	atomic_store(&p->unanswered, 0);
 	atomic_store(&p->unreplied, 0);

@@ -190,12 +190,12 @@ static void fire_retry(struct wg_peer *p, struct wg_time now)
 	int64_t wanted = atomic_load_explicit(&p->wanted_at, memory_order_relaxed);
 	int64_t since = wanted > p->attempt_started.ns ? wanted : p->attempt_started.ns;
 
-	wg_timer_set(p, WG_T_RETRY, WG_OFF);
 	if (now.mono.ns - since >= WG_REKEY_ATTEMPT) {
 		wg_handshake_give_up(p, now);
 		return;
 	}
-	wg_peer_clear_source(p); /* it may be why there was no answer */
+	if (p->attempt == WG_TRYING)
+		wg_peer_clear_source(p); /* it may be why there was no answer */
 	wg_handshake_send(p, now);
 }
 
@@ -252,9 +252,10 @@ static void fire(struct wg_peer *p, enum wg_timer t, struct wg_time now)
 	}
 }
 
-void wg_timers_run(struct wg_device *d, struct wg_time now)
+void wg_timers_run(struct wg_device *d, struct wg_time now, uint64_t initiations)
 {
-	while (d->n_heap > 0 && d->heap[0]->earliest <= now.mono.ns) {
+	while (d->n_heap > 0 && d->heap[0]->earliest <= now.mono.ns &&
+	       d->initiations < initiations) {
 		struct wg_peer *p = d->heap[0];
 
 		for (unsigned t = 0; t < WG_TIMERS; t++)

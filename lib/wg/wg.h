@@ -53,9 +53,10 @@
 #define WG_REPLAY_WINDOW         8192
 #define WG_STAGED_MAX            128 /* packets of one peer that wait for a session */
 
-/* Ours: between the initiations to peers that a restart has cut off. It leaves half of control's
- * time to others. */
-#define WG_RESUME_GAP (NS_PER_MSEC / 2)
+/* Ours: between the initiations that are begun for many peers at once. It leaves half of control's
+ * time to others. And how many are made in one wg_tick at most, whatever they are for. */
+#define WG_TURN_GAP         (NS_PER_MSEC / 2)
+#define WG_TICK_INITIATIONS 64
 
 #define WG_HEADER   16 /* of a data message: type, reserved zeros, receiver, counter */
 #define WG_OVERHEAD (WG_HEADER + CRYPTO_TAG)
@@ -114,7 +115,8 @@ struct wg_device *wg_new(const struct wg_ops *ops, void *user, const struct cryp
 void wg_free(struct wg_device *d);
 
 /* Down, no handshake is begun or answered, sessions are erased and staged packets dropped. Up, a
- * peer with a persistent keepalive gets a packet at once. */
+ * peer with a persistent keepalive gets a packet at once: with many of them one after the other,
+ * WG_TURN_GAP apart. So it is with what wg_apply begins; wg_tick comes after either. */
 void wg_set_up(struct wg_device *d, bool up, struct wg_time now);
 
 /* Key and peers of a change (listen_port and fwmark are the caller's). The change is taken as
@@ -130,7 +132,8 @@ int wg_apply(struct wg_device *d, const struct wgdev_change *c, struct wg_time n
 int wg_get(struct wg_device *d, struct wgdev *ret);
 
 /* Does what is due: events from lanes, retries, keepalives, erasure, freeing. Returns when it
- * wants to be called next (INT64_MAX: on wake only). */
+ * wants to be called next (INT64_MAX: on wake only): at once where it has made as many initiations
+ * as it makes in one call, so that the caller comes to other things. */
 struct mono wg_tick(struct wg_device *d, struct wg_time now);
 
 /* Forgets local addresses of endpoints: those that equal `gone`, or all for NULL. */
@@ -146,7 +149,7 @@ void wg_check_sources(struct wg_device *d);
  *
  * A peer whose last session would still be good (WG_REJECT_AFTER) has one with us that we know no
  * more, and sends under it in vain until it notices, which takes 15 s. So the engine initiates:
- * at once when it is up, else when it comes up; one peer after the other, WG_RESUME_GAP apart. */
+ * at once when it is up, else when it comes up; one peer after the other, WG_TURN_GAP apart. */
 struct wg_peer_state {
 	struct key public_key;
 	struct wg_endpoint endpoint;

@@ -301,6 +301,13 @@ enum wg_event {
 	WG_E_SOURCE = 8,    /* a local address was learnt */
 };
 
+/* Of making a session as the initiator; the diagram is in handshake.c. */
+enum wg_attempt {
+	WG_IDLE,
+	WG_PLANNED,
+	WG_TRYING,
+};
+
 #define WG_ENDPOINT_WORDS (sizeof(struct wg_endpoint) / 8)
 _Static_assert(sizeof(struct wg_endpoint) == 48, "whole words");
 
@@ -343,6 +350,7 @@ struct wg_peer {
 	bool dead, named;            /* named: by the change that is being applied */
 	bool resume;                 /* had a session before a restart: initiate when up */
 	bool received_any, sent_any; /* whether last_initiation_received, and _sent, are set */
+	uint8_t attempt;             /* enum wg_attempt */
 	uint16_t persistent;         /* seconds */
 	struct key *preshared, *static_static; /* slots, or NULL */
 	struct wg_cookie cookie;
@@ -387,7 +395,8 @@ void wg_timer_set(struct wg_peer *p, enum wg_timer t, int64_t at);
 void wg_timers_off(struct wg_peer *p);
 void wg_timers_begin(struct wg_peer *p, struct mono now); /* after WG_E_TIMERS */
 void wg_timers_traversed(struct wg_peer *p, struct mono now);
-void wg_timers_run(struct wg_device *d, struct wg_time now);
+/* Until nothing is due, or d->initiations has come to that number. */
+void wg_timers_run(struct wg_device *d, struct wg_time now, uint64_t initiations);
 int64_t wg_jitter(struct wg_device *d);
 
 /* ── handshake.c ────────────────────────────────────────────────────────────────────────── */
@@ -398,8 +407,11 @@ void wg_handshake_begin(struct wg_peer *p, struct wg_time now);
 void wg_handshake_send(struct wg_peer *p, struct wg_time now);
 void wg_handshake_give_up(struct wg_peer *p, struct wg_time now);
 void wg_handshake_complete(struct wg_peer *p, struct wg_time now);
-/* Initiates at `at`, unless something else makes it sooner. */
-void wg_handshake_plan(struct wg_peer *p, struct mono at);
+/* Initiates when it is this peer's turn, unless something else makes it sooner. Nothing where a
+ * handshake is under way or planned, or cannot be. */
+void wg_handshake_in_turn(struct wg_peer *p, struct wg_time now);
+/* What is under way or planned has no answer and no retry any more. */
+void wg_handshake_stop(struct wg_peer *p);
 /* A keepalive under the session, or else a handshake. */
 void wg_handshake_keepalive(struct wg_peer *p, struct wg_time now);
 
@@ -438,7 +450,9 @@ struct wg_device {
 	size_t n_peers, n_buckets;
 	struct wg_peer **buckets;
 	uint8_t table_key[16];
-	struct mono resume_at; /* the next initiation after a restart not before that */
+	struct mono next_turn; /* of wg_handshake_in_turn */
+	uint64_t initiations;  /* made, ever; sent or not */
+	struct wg_peer *taken; /* from the event stack, and not yet handled */
 	struct wg_peer **heap;
 	size_t n_heap, cap_heap;
 	struct wg_stats stats;

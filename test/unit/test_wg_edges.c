@@ -207,7 +207,7 @@ START_TEST(resumes)
 	/* The heap's order among equals, and the list's, is nobody's business. */
 	ck_assert_uint_eq(w->n_out, 2);
 	ck_assert_int_eq(w->out[0].at, up);
-	ck_assert_int_eq(w->out[1].at, up + WG_RESUME_GAP);
+	ck_assert_int_eq(w->out[1].at, up + WG_TURN_GAP);
 	ck_assert_uint_eq(w->out[0].len, sizeof(struct wg_msg_initiation));
 	/* Not answered: again after five seconds, as any. And once is enough. */
 	world_advance(w, WG_REKEY_TIMEOUT + WG_JITTER);
@@ -240,11 +240,117 @@ START_TEST(resumes_when_up)
 	}
 	ck_assert_int_eq(world_send(w, packet, len), -ENOKEY);
 	ck_assert_uint_eq(w->n_out, 2); /* the first, and the last */
-	world_advance(w, 10 * WG_RESUME_GAP);
+	world_advance(w, 10 * WG_TURN_GAP);
 	ck_assert_uint_eq(w->n_out, 4);
 	wg_save(w->d, keep, &saved);
 	ck_assert_int_eq(saved.session.ns, s.session.ns);
 	world_free(w);
+}
+END_TEST
+
+#define MANY 1000
+
+static void count_only(struct world *to, const struct world_packet *out)
+{
+	(void)to;
+	(void)out;
+}
+
+/* MANY peers with a keepalive, and `before` initiations sent: no more than one has been made in the
+ * call before, and all are after their turns. */
+static void in_turn(unsigned before)
+{
+	ck_assert_uint_eq(w->n_out, before + 1);
+	world_advance(w, MANY / 2 * WG_TURN_GAP);
+	ck_assert_uint_lt(w->n_out, before + MANY * 3 / 4);
+	world_advance(w, MANY / 2 * WG_TURN_GAP);
+	ck_assert_uint_eq(w->n_out, before + MANY);
+}
+
+/* What begins for many peers does not hold up control, in no call. */
+START_TEST(many_begin)
+{
+	static struct wgdev_peer_change peers[MANY];
+	struct wgdev_change c = {.peers = peers, .n_peers = MANY};
+	struct wgdev_change rekey = {.set_private_key = true, .private_key = &(struct key){{7}}};
+
+	w = world_new(1);
+	w->on_out = count_only;
+	for (uint32_t i = 0; i < MANY; i++) {
+		struct key k = {{8}};
+
+		memcpy(k.b + 4, &i, sizeof(i));
+		k.b[31] = 64;
+		crypto_x25519_public(&k, &peers[i].public_key);
+		peers[i].set_endpoint = peers[i].set_keepalive = true;
+		peers[i].endpoint = world_endpoint(A).remote;
+		peers[i].keepalive = 3600;
+	}
+	ck_assert_int_eq(wg_apply(w->d, &c, w->now), 0);
+	in_turn(0);
+	ck_assert_int_eq(wg_apply(w->d, &rekey, w->now), 0);
+	in_turn(MANY);
+	/* Turns of before are nobody's. */
+	w->n_out = 2 * MANY - 1;
+	wg_set_up(w->d, false, w->now);
+	wg_set_up(w->d, true, w->now);
+	ck_assert_uint_eq(w->n_out, 2 * MANY);
+	wg_set_up(w->d, false, w->now);
+	wg_set_up(w->d, true, w->now);
+	ck_assert_uint_eq(w->n_out, 2 * MANY + 1);
+	w->n_out = 2 * MANY;
+	wg_set_up(w->d, false, w->now);
+	world_advance(w, NS_PER_SEC);
+	for (uint32_t i = 0; i < MANY; i += 2) {
+		struct wg_peer_state s = {.public_key = peers[i].public_key,
+					  .session = w->now.wall};
+
+		ck_assert_int_eq(wg_restore(w->d, &s, w->now), 0);
+	}
+	wg_set_up(w->d, true, w->now);
+	in_turn(2 * MANY);
+	/* Control was held up: all retries are due in one call, and it makes some of them. */
+	w->now.mono.ns += WG_REKEY_TIMEOUT + WG_JITTER + 1;
+	ck_assert_int_le(wg_tick(w->d, w->now).ns, w->now.mono.ns);
+	ck_assert_uint_eq(w->n_out, 3 * MANY + WG_TICK_INITIATIONS);
+	for (unsigned i = 0; i < MANY / WG_TICK_INITIATIONS; i++)
+		wg_tick(w->d, w->now);
+	ck_assert_uint_eq(w->n_out, 4 * MANY);
+	ck_assert_int_gt(wg_tick(w->d, w->now).ns, w->now.mono.ns);
+	world_free(w);
+}
+END_TEST
+
+/* Packets for all of them: each is dealt with, some in each call. */
+START_TEST(many_wanted)
+{
+	struct wg_peer *peers[2 * WG_TICK_INITIATIONS + 1];
+
+	w = world_new(1);
+	w->on_out = count_only;
+	for (uint8_t i = 0; i < ARRAY_LEN(peers); i++) {
+		uint8_t key[KEY_LEN];
+
+		memset(key, i + 9, KEY_LEN);
+		key[31] = 64;
+		world_peer(w, key, "endpoint " A);
+		peers[i] = world_find(w, key);
+	}
+	for (unsigned i = 0; i < ARRAY_LEN(peers); i++)
+		wg_peer_want(peers[i], w->now.mono);
+	for (unsigned i = 1; i <= 2; i++) {
+		ck_assert_int_eq(wg_tick(w->d, w->now).ns, w->now.mono.ns);
+		ck_assert_uint_eq(w->n_out, i * WG_TICK_INITIATIONS);
+	}
+	/* One of those that are left is removed, and one more comes. */
+	ck_assert_ptr_eq(w->d->taken, peers[0]);
+	wg_peer_remove(peers[0]);
+	wg_peer_want(peers[ARRAY_LEN(peers) - 1], w->now.mono);
+	wg_tick(w->d, w->now);
+	ck_assert_uint_eq(w->n_out, 2 * WG_TICK_INITIATIONS);
+	for (unsigned i = 1; i < ARRAY_LEN(peers); i++)
+		wg_peer_post(peers[i], WG_E_HANDSHAKE);
+	world_free(w); /* with events that nobody has looked at */
 }
 END_TEST
 
@@ -479,8 +585,9 @@ END_TEST
 static Suite *suite(void)
 {
 	return UNIT_SUITE("wg_edges", names, no_key, low_order, routes, clock_back, cipher_fails,
-			  resumes, resumes_when_up, clock_at_zero, no_change, sends_nothing,
-			  freed_in_between, several, confirmed_late, state);
+			  resumes, resumes_when_up, many_begin, many_wanted, clock_at_zero,
+			  no_change, sends_nothing, freed_in_between, several, confirmed_late,
+			  state);
 }
 
 UNIT_MAIN(suite)

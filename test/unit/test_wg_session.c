@@ -452,6 +452,7 @@ START_TEST(replaced)
 	q[0].endpoint = world_endpoint(A).remote;
 	q[0].set_keepalive = true;
 	q[0].keepalive = 25;
+	world_advance(w, WG_TURN_GAP); /* since the first keepalive */
 	w->n_out = 0;
 	ck_assert_int_eq(wg_apply(w->d, &c, w->now), 0);
 	in_from(&p, "10.0.0.2", A);
