@@ -3,11 +3,16 @@
  * identification (counting up), sequence number and checksums. FIN and PSH go to the last one,
  * CWR stays with the first: what the kernel's tcp_gso_segment and udp_gso_segment do.
  *
+ * The checksum's field comes with the sum of the pseudo header, of which the length alone is
+ * another in each packet. It is not made anew: with a routing header (IPv4: source route) its
+ * destination is the last one, which the fixed header has not.
+ *
  * The header's fields come from the kernel but are not trusted beyond what the packet itself
  * says: hdr_len in particular is a hint only.
  */
 #include "offload/offload.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <string.h>
 
@@ -113,7 +118,7 @@ static void write_whole(const struct offload_cut *c, uint8_t *out)
 		memcpy(out, c->packet, c->len);
 		return;
 	}
-	/* The field holds the pseudo header's sum already. */
+	/* The field holds the pseudo header's sum. */
 	memcpy(out, c->packet, c->transport);
 	put_check(out + c->check, offload_sum_copy(out + c->transport, c->packet + c->transport,
 						   c->len - c->transport));
@@ -159,9 +164,9 @@ void offload_cut_write(const struct offload_cut *c, uint32_t i, uint8_t *out)
 	memcpy(out, c->packet, c->header);
 	ip_header(c, i, out, len);
 	transport_header(c, i, out + c->transport, len);
-	memset(out + c->check, 0, 2);
-	sum = offload_sum_pseudo(out, c->v6, c->tcp ? 6 : 17, len - c->transport);
-	sum += offload_sum(out + c->transport, c->header - c->transport);
+	sum = offload_sum(out + c->transport, c->header - c->transport);
+	sum += (uint16_t)~htobe16((uint16_t)(c->len - c->transport));
+	sum += htobe16((uint16_t)(len - c->transport));
 	sum += offload_sum_copy(out + c->header, c->packet + c->header + i * c->size,
 				len - c->header);
 	put_check(out + c->check, sum);

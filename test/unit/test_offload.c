@@ -103,6 +103,43 @@ START_TEST(cut_only_a_checksum)
 }
 END_TEST
 
+/* Behind a segment routing header (RFC 8754) with one segment left the pseudo header has the last
+ * destination, which the fixed header has not: after the last hop the checksum is right. */
+START_TEST(cut_behind_a_route)
+{
+	static const uint8_t routing[40] = {6, 4, 4, 1, 1, [8] = 0xFD, [23] = 9, [24] = 0xFD};
+	struct ref_packet p = ref_new(true, true, 2500);
+	uint8_t plain[REF_BYTES], b[REF_BYTES], out[REF_BYTES];
+	struct virtio_net_hdr h;
+	struct offload_cut c;
+	uint32_t len;
+
+	p.host = 9;
+	len = ref_super(&p, 1000, &h, plain);
+	memcpy(b, plain, 40);
+	b[4] = (uint8_t)((len + sizeof(routing) - 40) >> 8);
+	b[5] = (uint8_t)(len + sizeof(routing) - 40);
+	b[6] = 43;
+	b[39] = 0;
+	memcpy(b + 40, routing, sizeof(routing));
+	memcpy(b + 80, plain + 40, len - 40);
+	h.csum_start += sizeof(routing);
+	ck_assert_int_eq(offload_cut(&h, b, len + sizeof(routing), &c), 0);
+	ck_assert_uint_eq(c.n, 3);
+	for (unsigned i = 0; i < c.n; i++) {
+		struct ref_packet want[REF_MAX];
+
+		len = offload_cut_len(&c, i);
+		offload_cut_write(&c, i, out);
+		ck_assert_uint_eq((unsigned)(out[4] << 8 | out[5]), len - 40);
+		ck_assert_mem_eq(out + 40, routing, sizeof(routing));
+		ref_cut(&p, 1000, want);
+		ck_assert_uint_eq(ref_bytes(&want[i], plain), len - sizeof(routing));
+		ck_assert_mem_eq(out + 80, plain + 40, len - 80);
+	}
+}
+END_TEST
+
 START_TEST(cut_refuses)
 {
 	struct ref_packet p = ref_new(false, true, 3000);
@@ -399,8 +436,8 @@ END_TEST
 static Suite *suite(void)
 {
 	return UNIT_SUITE("offload", sums, cut_all_kinds, cut_flags, cut_only_a_checksum,
-			  cut_refuses, join_series, join_ecn, join_bounds, push_ends_it, not_joined,
-			  fixed_id, many_flows, switched_off);
+			  cut_behind_a_route, cut_refuses, join_series, join_ecn, join_bounds,
+			  push_ends_it, not_joined, fixed_id, many_flows, switched_off);
 }
 
 UNIT_MAIN(suite)
