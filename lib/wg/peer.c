@@ -162,15 +162,19 @@ void wg_peer_set_endpoint(struct wg_peer *p, const struct wg_endpoint *e)
 	wg_words_write(&p->endpoint_seq, p->endpoint, e, sizeof(*e));
 }
 
+/* The local address alone: what another lane may learn meanwhile of where the peer is stays. */
 void wg_peer_clear_source(struct wg_peer *p)
 {
-	struct wg_endpoint e = wg_peer_endpoint(p);
+	struct wg_endpoint e;
+	uint32_t as_read;
 
-	if (e.local.family == AF_UNSPEC && e.ifindex == 0)
-		return;
-	e.local = (struct ip_addr){0};
-	e.ifindex = 0;
-	wg_peer_set_endpoint(p, &e);
+	do {
+		as_read = wg_words_read(&p->endpoint_seq, p->endpoint, &e, sizeof(e));
+		if (e.local.family == AF_UNSPEC && e.ifindex == 0)
+			return;
+		e.local = (struct ip_addr){0};
+		e.ifindex = 0;
+	} while (!wg_words_replace(&p->endpoint_seq, as_read, p->endpoint, &e, sizeof(e)));
 }
 
 static uint64_t source_hash(const struct wg_device *d, const struct wg_endpoint *e)

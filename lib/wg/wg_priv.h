@@ -84,10 +84,13 @@ bool wg_reclaim(struct wg_device *d);
 
 /* ── words.c: whole words that lanes read while another writes ──────────────────────────── */
 
-/* L: `len` bytes, a multiple of 8, consistent. */
-void wg_words_read(const _Atomic uint32_t *seq, const _Atomic uint64_t *words, void *ret,
-		   size_t len);
+/* L: `len` bytes, a multiple of 8, consistent; returns as what they were read. */
+uint32_t wg_words_read(const _Atomic uint32_t *seq, const _Atomic uint64_t *words, void *ret,
+		       size_t len);
 void wg_words_write(_Atomic uint32_t *seq, _Atomic uint64_t *words, const void *from, size_t len);
+/* L: false with nothing written where somebody has written since they were read as `as_read`. */
+bool wg_words_replace(_Atomic uint32_t *seq, uint32_t as_read, _Atomic uint64_t *words,
+		      const void *from, size_t len);
 
 /* ── index.c: receiver indices ──────────────────────────────────────────────────────────── */
 

@@ -359,9 +359,43 @@ START_TEST(lanes_and_control)
 }
 END_TEST
 
+/* A lane that sends forgets a local address again and again; one that receives learns where the
+ * peer is, which must stay. */
+static void *forget_source(void *arg)
+{
+	while (!atomic_load(&done))
+		wg_peer_clear_source(arg);
+	return NULL;
+}
+
+START_TEST(learnt_while_cleared)
+{
+	struct side s = {.rng = 1};
+	struct wg_endpoint e = where;
+	struct wg_peer *p;
+	pthread_t thread;
+	unsigned lost = 0;
+
+	ck_assert_int_eq(crypto_init(), 0);
+	s.d = wg_new(&ops, &s, &crypto_aead_evp, 1);
+	p = wg_peer_add(s.d, &(struct key){{9}});
+	atomic_store(&done, false);
+	pthread_create(&thread, NULL, forget_source, p);
+	for (unsigned i = 0; i < 1000000 / UNIT_SHORTER(20); i++) {
+		e.remote.port = (uint16_t)(i % 60000 + 1);
+		wg_peer_learn(p, &e);
+		lost += wg_peer_endpoint(p).remote.port != e.remote.port;
+	}
+	atomic_store(&done, true);
+	pthread_join(thread, NULL);
+	ck_assert_uint_eq(lost, 0);
+	wg_free(s.d);
+}
+END_TEST
+
 static Suite *suite(void)
 {
-	return UNIT_SUITE("wg_threads", lanes_and_control);
+	return UNIT_SUITE("wg_threads", lanes_and_control, learnt_while_cleared);
 }
 
 UNIT_MAIN(suite)
