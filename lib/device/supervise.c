@@ -34,6 +34,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -82,16 +83,32 @@ static void keep_net_admin(void)
 		prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_NET_ADMIN, 0, 0);
 }
 
+/* All descriptors from `first` on end with execve. Before Linux 5.11 close_range cannot do that,
+ * before 5.9 there is none; nothing here allocates, for the memory is the agent's. */
+static int end_with_exec(int first)
+{
+	struct rlimit most;
+
+	if (close_range((unsigned)first, ~0U, CLOSE_RANGE_CLOEXEC) == 0)
+		return 0;
+	if ((errno != ENOSYS && errno != EINVAL) || getrlimit(RLIMIT_NOFILE, &most) < 0)
+		return -errno;
+	for (int fd = first; (rlim_t)fd < most.rlim_cur; fd++)
+		fcntl(fd, F_SETFD, FD_CLOEXEC); /* EBADF for most */
+	return 0;
+}
+
 /* Signals as a fresh process has them, standard files, nothing else open. */
 static int prepare(int output)
 {
 	sigset_t none;
-	int null = open("/dev/null", O_RDWR);
+	int null = open("/dev/null", O_RDWR), r;
 
 	if (null < 0 || dup2(null, 0) < 0 || dup2(output, 1) < 0 || dup2(output, 2) < 0)
 		return -errno;
-	if (close_range(3, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
-		return -errno;
+	r = end_with_exec(3);
+	if (r < 0)
+		return r;
 	for (int sig = 1; sig < NSIG; sig++)
 		signal(sig, SIG_DFL);
 	sigemptyset(&none);
@@ -217,6 +234,12 @@ int device_spawn(const char *program, char *const argv[], int given, struct devi
 		return err_sys(e, r, "cannot start %s", program);
 	ret->pid = report.pid;
 	ret->pidfd = (int)syscall(SYS_pidfd_open, report.pid, 0);
+	if (ret->pidfd < 0 && errno != ESRCH) { /* which says that it has ended already */
+		r = -errno;
+		kill(report.pid, SIGKILL); /* it began a moment ago, so the number is still its */
+		return err_sys(e, r, "%s was ended again, for nothing tells whether it lives%s",
+			       program, r == -ENOSYS ? " (pidfd_open, Linux 5.3)" : "");
+	}
 	ret->output = mem_steal_fd(&output);
 	return 0;
 }

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <seccomp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -80,19 +81,23 @@ static void launcher_start(struct world *w)
 	}
 }
 
+static void write_program(const char *path, const char *text)
+{
+	FILE *f = fopen(path, "we");
+
+	ck_assert_ptr_nonnull(f);
+	fputs(text, f);
+	ck_assert_int_eq(fchmod(fileno(f), 0755), 0);
+	ck_assert_int_eq(fclose(f), 0);
+}
+
 static void world_start(struct world *w)
 {
-	FILE *f;
-
 	strcpy(w->dir, "/tmp/launch-test-XXXXXX");
 	ck_assert_ptr_nonnull(unit_mkdtemp(w->dir));
 	snprintf(w->path, sizeof(w->path), "%s/launcher", w->dir);
 	snprintf(w->program, sizeof(w->program), "%s/device", w->dir);
-	f = fopen(w->program, "we");
-	ck_assert_ptr_nonnull(f);
-	fputs(script, f);
-	ck_assert_int_eq(fchmod(fileno(f), 0755), 0);
-	ck_assert_int_eq(fclose(f), 0);
+	write_program(w->program, script);
 	launcher_start(w);
 }
 
@@ -249,6 +254,84 @@ START_TEST(program_that_is_not_there)
 	ck_assert_int_eq(device_launch(w.path, "wg0", &c, &e), -ENOENT);
 	ck_assert_ptr_nonnull(strstr(e.msg, w.program));
 	ck_assert_int_eq(launcher_end(&w), 0);
+}
+END_TEST
+
+/* This process's system call answers `error`, for good; false: it could not be arranged. */
+static bool refuse(int call, uint32_t error)
+{
+	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ALLOW);
+	bool ok = ctx && seccomp_rule_add(ctx, SCMP_ACT_ERRNO(error), call, 0) == 0 &&
+		  seccomp_load(ctx) == 0;
+
+	seccomp_release(ctx);
+	return ok;
+}
+
+/* 0, or the number of what was not as it should be. */
+static int spawn_without_close_range(char *path, uint32_t error)
+{
+	char *argv[] = {path, (char *)"-f", (char *)"wg0", NULL};
+	struct device_child c;
+
+	if (!refuse(SCMP_SYS(close_range), error) || dup2(1, 77) != 77)
+		return 1;
+	if (device_spawn(path, argv, -1, &c, NULL) != 0)
+		return 2;
+	if (!ends(&c))
+		return 3;
+	char words[16];
+	device_child_words(&c, words, sizeof(words));
+	device_child_close(&c);
+	return str_eq(words, "shut") ? 0 : 4;
+}
+
+/* The program is ended, and the error says what is missing. */
+static int spawn_without_pidfd(char *path, uint32_t error)
+{
+	char *argv[] = {path, (char *)"-f", (char *)"deaf0", NULL};
+	struct device_child c;
+	struct err e = {0};
+	int status;
+
+	/* What is left without a parent becomes ours. */
+	if (prctl(PR_SET_CHILD_SUBREAPER, 1) < 0 || !refuse(SCMP_SYS(pidfd_open), error))
+		return 1;
+	if (device_spawn(path, argv, -1, &c, &e) != -(int)error)
+		return 2;
+	if (!strstr(e.msg, path) || (error == ENOSYS) != !!strstr(e.msg, "Linux 5.3"))
+		return 3;
+	if (waitpid(-1, &status, 0) < 0 || !WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL)
+		return 4;
+	return 0;
+}
+
+/* In a process of its own, which the filter ends with. */
+static int apart(int (*fn)(char *path, uint32_t error), char *path, uint32_t error)
+{
+	int status;
+	pid_t pid = fork();
+
+	ck_assert_int_ge(pid, 0);
+	if (pid == 0)
+		_exit(fn(path, error));
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+START_TEST(older_kernels)
+{
+	static const char text[] = "#!/bin/sh\n[ -e /proc/self/fd/77 ] && echo open || echo shut\n";
+	char dir[] = "/tmp/device-XXXXXX", path[64];
+
+	ck_assert_ptr_nonnull(unit_mkdtemp(dir));
+	snprintf(path, sizeof(path), "%s/program", dir);
+	write_program(path, text);
+	ck_assert_int_eq(apart(spawn_without_close_range, path, ENOSYS), 0);
+	ck_assert_int_eq(apart(spawn_without_close_range, path, EINVAL), 0);
+	write_program(path, script);
+	ck_assert_int_eq(apart(spawn_without_pidfd, path, ENOSYS), 0);
+	ck_assert_int_eq(apart(spawn_without_pidfd, path, EMFILE), 0);
 }
 END_TEST
 
@@ -445,8 +528,9 @@ END_TEST
 static Suite *suite(void)
 {
 	return UNIT_SUITE("device_launch", starts_and_stops, device_ends_by_itself,
-			  deaf_device_is_killed, program_that_is_not_there, requests_that_are_none,
-			  one_launcher_a_path, only_our_own_user, answers_that_are_none);
+			  deaf_device_is_killed, program_that_is_not_there, older_kernels,
+			  requests_that_are_none, one_launcher_a_path, only_our_own_user,
+			  answers_that_are_none);
 }
 
 UNIT_MAIN(suite)
