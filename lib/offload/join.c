@@ -7,6 +7,9 @@
  * other flag than ACK, PSH, ECE and AE are never joined. ECE and AE are an acknowledgement's (of
  * congestion, RFC 3168 and 9768), equal in all; CWR is each packet's own.
  *
+ * Where no ports are seen (a fragment, IPv4 options, IPv6 extensions) the packet may be of any flow
+ * between its addresses: what waits of these is written before it.
+ *
  * A packet is verified (IPv4 header, TCP or UDP checksum) before it may open or join a flow. The
  * payloads stay where they are: what is written is a list of pieces.
  */
@@ -135,12 +138,16 @@ static bool verified(const struct seen *s)
 			    offload_sum(s->p + s->transport, len)) == UINT16_MAX;
 }
 
-static bool same_flow(const struct offload_flow *f, const struct seen *s)
+static bool same_addrs(const struct offload_flow *f, const struct seen *s)
 {
 	size_t at = s->v6 ? 8 : 12, n = s->v6 ? 32 : 8;
 
-	return f->hash == s->hash && f->v6 == s->v6 && f->tcp == s->tcp &&
-	       memcmp(f->packet + at, s->p + at, n) == 0 &&
+	return f->v6 == s->v6 && memcmp(f->packet + at, s->p + at, n) == 0;
+}
+
+static bool same_flow(const struct offload_flow *f, const struct seen *s)
+{
+	return f->hash == s->hash && f->tcp == s->tcp && same_addrs(f, s) &&
 	       memcmp(f->packet + f->transport, s->p + s->transport, 4) == 0;
 }
 
@@ -228,6 +235,15 @@ static void write_alone(struct offload_gro *g, const struct seen *s)
 	g->write(g->user, &none, &(struct iovec){s->p, s->len}, 1);
 }
 
+/* It has no ports: whichever flow it is of, those before it go first. */
+static void write_unsorted(struct offload_gro *g, const struct seen *s)
+{
+	for (unsigned i = 0; i < OFFLOAD_FLOWS; i++)
+		if (g->flows[i].n && same_addrs(&g->flows[i], s))
+			flush(g, &g->flows[i]);
+	write_alone(g, s);
+}
+
 static struct offload_flow *find(struct offload_gro *g, const struct seen *s)
 {
 	for (unsigned i = 0; i < OFFLOAD_FLOWS; i++)
@@ -281,7 +297,11 @@ void offload_gro_add(struct offload_gro *g, uint8_t *packet, size_t len)
 	struct offload_flow *f;
 	bool fixed = false, sound;
 
-	if (!s.flow || !(s.tcp ? g->tcp : g->udp)) {
+	if (!s.flow) {
+		write_unsorted(g, &s);
+		return;
+	}
+	if (!(s.tcp ? g->tcp : g->udp)) {
 		write_alone(g, &s);
 		return;
 	}

@@ -419,6 +419,35 @@ START_TEST(many_flows)
 }
 END_TEST
 
+/* Fragments of datagrams between others of the same ports: all in their order, what waits of
+ * other addresses goes on waiting. */
+START_TEST(order_with_fragments)
+{
+	static const unsigned order[] = {1, 2, 3, 0, 4};
+
+	for (unsigned options = 0; options < 2; options++) {
+		memset(&sink, 0, sizeof(sink));
+		offload_gro_init(&gro, collect, &sink);
+		gro.tcp = gro.udp = true;
+		for (unsigned i = 0; i < 5; i++) {
+			struct ref_packet p = ref_new(false, false, 100 + i);
+
+			p.host = i == 0 ? 4 : 3;
+			p.id = (uint16_t)i;
+			p.more_fragments = i == 3 && !options;
+			lengths[i] = ref_bytes(&p, memory[i]);
+			if (i == 3 && options)
+				memory[i][0] = 0x46;
+			offload_gro_add(&gro, memory[i], lengths[i]);
+		}
+		offload_gro_flush(&gro);
+		ck_assert_uint_eq(sink.n, 5);
+		for (unsigned i = 0; i < 5; i++)
+			ck_assert_uint_eq(sink.data[i][5], order[i]);
+	}
+}
+END_TEST
+
 START_TEST(switched_off)
 {
 	struct ref_packet p[2];
@@ -437,7 +466,8 @@ static Suite *suite(void)
 {
 	return UNIT_SUITE("offload", sums, cut_all_kinds, cut_flags, cut_only_a_checksum,
 			  cut_behind_a_route, cut_refuses, join_series, join_ecn, join_bounds,
-			  push_ends_it, not_joined, fixed_id, many_flows, switched_off);
+			  push_ends_it, not_joined, fixed_id, many_flows, order_with_fragments,
+			  switched_off);
 }
 
 UNIT_MAIN(suite)
