@@ -69,6 +69,8 @@ static void compress(struct crypto_blake2s *s, const uint8_t *block, bool last)
 	ROUND(10, 2, 8, 4, 7, 6, 1, 5, 15, 11, 9, 14, 3, 12, 13, 0);
 	for (unsigned i = 0; i < 8; i++)
 		s->h[i] ^= v[i] ^ v[i + 8];
+	mem_wipe(m, sizeof(m));
+	mem_wipe(v, sizeof(v));
 }
 
 void crypto_blake2s_init(struct crypto_blake2s *s, size_t out_len, const void *key, size_t key_len)
