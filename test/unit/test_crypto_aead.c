@@ -152,6 +152,17 @@ static int broken_seal(void *ctx, struct crypto_aead_job *jobs, size_t n)
 	return crypto_aead_evp.seal(ctx, jobs, n);
 }
 
+/* Wrong only where "split" does what is longer than a buffer of its own. */
+static int broken_long_seal(void *ctx, struct crypto_aead_job *jobs, size_t n)
+{
+	int r = crypto_aead_evp.seal(ctx, jobs, n);
+
+	for (size_t i = 0; i < n; i++)
+		if (jobs[i].len > 2048)
+			jobs[i].buf[jobs[i].len] ^= 1;
+	return r;
+}
+
 static int failing_seal(void *ctx, struct crypto_aead_job *jobs, size_t n)
 {
 	return -EIO;
@@ -176,6 +187,8 @@ START_TEST(selftest_sees)
 	ck_assert_int_eq(crypto_init(), 0);
 	broken.new = broken_new;
 	broken.seal = broken_seal;
+	ck_assert_int_eq(crypto_aead_selftest(&broken), -EIO);
+	broken.seal = broken_long_seal;
 	ck_assert_int_eq(crypto_aead_selftest(&broken), -EIO);
 	broken.seal = failing_seal;
 	ck_assert_int_eq(crypto_aead_selftest(&broken), -EIO);
