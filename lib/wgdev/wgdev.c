@@ -89,18 +89,21 @@ int wgdev_sort(struct wgdev *d)
 	for (size_t i = 0; i < d->n_peers; i++) {
 		bool again = n > 0 && key_eq(&d->peers[n - 1].public_key, &d->peers[i].public_key);
 
-		if (again && (r = merge_peer(&d->peers[n - 1], &d->peers[i])) == 0)
+		/* After a failure the rest only moves up, so that each peer is there once. */
+		if (again && r == 0 && (r = merge_peer(&d->peers[n - 1], &d->peers[i])) == 0)
 			continue;
 		if (n != i)
 			d->peers[n] = d->peers[i];
 		n++;
 	}
 	d->n_peers = n;
+	if (r < 0)
+		return r;
 	for (size_t i = 0; i < d->n_peers; i++)
 		sort_allowed(&d->peers[i]);
 	if (d->n_peers)
 		qsort(d->peers, d->n_peers, sizeof(*d->peers), cmp_peer);
-	return r;
+	return 0;
 }
 
 struct wgdev_peer *wgdev_find(const struct wgdev *d, const struct key *public_key)

@@ -469,11 +469,51 @@ START_TEST(out_of_memory)
 }
 END_TEST
 
+/* Two peers in two parts each: that the second merge succeeds does not hide that the first failed.
+ */
+static int merge_and_sort(struct wgdev *d)
+{
+	static const uint8_t keys[] = {5, 5, 1, 1};
+	int r = 0;
+
+	for (unsigned i = 0; r == 0 && i < ARRAY_LEN(keys); i++) {
+		struct wgdev_peer *p = wgdev_add_peer(d, &(struct key){{keys[i]}});
+
+		if (!p)
+			return -ENOMEM;
+		for (unsigned k = 0; r == 0 && k < 4; k++)
+			r = wgdev_peer_add_allowed(
+				p, (struct ip_prefix){{AF_INET, {10, (uint8_t)(4 * i + k)}}, 16});
+	}
+	return r < 0 ? r : wgdev_sort(d);
+}
+
+START_TEST(merge_without_memory)
+{
+	struct wgdev d = {0};
+	size_t n = 0;
+	int r;
+
+	FAULT_LOOP({
+		r = merge_and_sort(&d);
+		if (r == 0)
+			n = d.peers[0].n_allowed + d.peers[d.n_peers - 1].n_allowed;
+		wgdev_clear(&d);
+	})
+	{
+		ck_assert_int_eq(r, -ENOMEM);
+	}
+	ck_assert_int_eq(r, 0);
+	ck_assert_uint_eq(n, 16);
+}
+END_TEST
+
 static Suite *suite(void)
 {
 	return UNIT_SUITE("netlink_wg", device_in_full, device_over_messages, peer_without,
 			  wrong_sizes, wrong_allowed_ips, cut_anywhere, family_messages,
-			  change_in_full, change_over_messages, out_of_memory);
+			  change_in_full, change_over_messages, out_of_memory,
+			  merge_without_memory);
 }
 
 UNIT_MAIN(suite)
