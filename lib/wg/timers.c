@@ -12,9 +12,8 @@
  * 0, and posts only if the timer is not armed. Then control arms both, also where an answer has
  * cleared the time already: else each request with its response would wake control anew. When the
  * timer is due, the time may have been cleared (then it is disarmed), or be of a later packet (then
- * it is put off). `armed` and the
- * times are accessed in one total order, so that a lane that sees the timer armed is seen here.
- * Persist is put off in the same way and is never disarmed.
+ * it is put off). `armed` and the times are accessed in one total order, so that a lane that sees
+ * the timer armed is seen here. Persist is put off in the same way and is never disarmed.
  */
 #include "wg/wg_priv.h"
 
@@ -137,26 +136,33 @@ static bool set_armed(struct wg_peer *p, enum wg_timer t)
 	return true;
 }
 
-/* Arms, puts off or disarms; true where it is due. A lane may clear the time at any moment: what
- * is armed here stands in the heap, by the time that was read, and is looked at again then. */
-static bool look(struct wg_peer *p, enum wg_timer t, int64_t now)
+/* Of the first packet that there is now; WG_OFF where there is none. */
+static int64_t deadline(struct wg_peer *p, enum wg_timer t)
 {
-	int64_t first = begun(p, t), at;
+	int64_t first = begun(p, t);
 
 	if (!first) {
 		atomic_fetch_and(&p->armed, ~(UINT32_C(1) << t));
 		first = begun(p, t); /* a lane may have seen it armed just before */
 	}
-	if (!first) {
-		wg_timer_set(p, t, WG_OFF);
-		return false;
-	}
+	if (!first)
+		return WG_OFF;
 	set_armed(p, t);
-	at = first + length(p, t);
-	if (at <= now)
-		return true;
-	wg_timer_set(p, t, at);
-	return false;
+	return first + length(p, t);
+}
+
+/* Arms, puts off or disarms. A lane may clear the time at any moment: what is armed here stands in
+ * the heap, by the time that was read, and is looked at again then. */
+static void rearm(struct wg_peer *p, enum wg_timer t)
+{
+	wg_timer_set(p, t, deadline(p, t));
+}
+
+/* Of one that has come up in the heap: whether it still is. */
+static bool is_due(struct wg_peer *p, enum wg_timer t, int64_t now)
+{
+	rearm(p, t);
+	return p->due[t] <= now;
 }
 
 void wg_timers_begin(struct wg_peer *p, struct mono now)
@@ -171,11 +177,11 @@ void wg_timers_begin(struct wg_peer *p, struct mono now)
 	}
 }
 
-/* After one has fired: whether packets have come meanwhile. */
-static void look_again(struct wg_peer *p)
+/* After one has fired: packets may have come meanwhile. */
+static void rearm_both(struct wg_peer *p)
 {
-	look(p, WG_T_DEAD, INT64_MIN);
-	look(p, WG_T_KEEPALIVE, INT64_MIN);
+	rearm(p, WG_T_DEAD);
+	rearm(p, WG_T_KEEPALIVE);
 }
 
 void wg_timers_traversed(struct wg_peer *p, struct mono now)
@@ -201,25 +207,25 @@ static void fire_retry(struct wg_peer *p, struct wg_time now)
 
 static void fire_dead(struct wg_peer *p, struct wg_time now)
 {
-	if (!look(p, WG_T_DEAD, now.mono.ns))
+	if (!is_due(p, WG_T_DEAD, now.mono.ns))
 		return;
 	wg_timer_set(p, WG_T_DEAD, WG_OFF);
 	atomic_store(&p->unanswered, 0);
 	atomic_fetch_and(&p->armed, ~(UINT32_C(1) << WG_T_DEAD));
 	wg_peer_clear_source(p);
 	wg_handshake_begin(p, now);
-	look_again(p);
+	rearm_both(p);
 }
 
 static void fire_keepalive(struct wg_peer *p, struct wg_time now)
 {
-	if (!look(p, WG_T_KEEPALIVE, now.mono.ns))
+	if (!is_due(p, WG_T_KEEPALIVE, now.mono.ns))
 		return;
 	wg_timer_set(p, WG_T_KEEPALIVE, WG_OFF);
 	atomic_store(&p->unreplied, 0);
 	atomic_fetch_and(&p->armed, ~(UINT32_C(1) << WG_T_KEEPALIVE));
 	wg_handshake_keepalive(p, now);
-	look_again(p);
+	rearm_both(p);
 }
 
 static void fire_persist(struct wg_peer *p, struct wg_time now)
