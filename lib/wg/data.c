@@ -114,13 +114,6 @@ int wg_tx_seal(struct wg_lane *l, const struct wg_run *run, struct crypto_aead_j
 
 /* ── receiving ──────────────────────────────────────────────────────────────────────────── */
 
-static struct wg_keypair *session_of(const struct wg_device *d, uint32_t receiver)
-{
-	struct wg_index *e = wg_index_find(d, receiver, false);
-
-	return e ? list_entry(e, struct wg_keypair, index) : NULL;
-}
-
 /* Everything before decryption. */
 static enum wg_verdict admit(const struct wg_rx *rx, const struct wg_keypair *kp, uint64_t counter,
 			     struct mono now)
@@ -261,7 +254,7 @@ void wg_receive_data(struct wg_lane *l, struct wg_rx *rx, size_t n, struct mono 
 			in_run = 0;
 		}
 		if (!kp || h.receiver != receiver) {
-			kp = session_of(l->d, h.receiver);
+			kp = wg_index_find_session(l->d, h.receiver);
 			receiver = h.receiver;
 		}
 		x->verdict = kp ? admit(x, kp, le64toh(h.counter), now) : WG_RX_UNKNOWN;

@@ -236,7 +236,7 @@ static enum wg_outcome take_initiation(struct wg_device *d, const struct wg_msg_
 static enum wg_outcome take_response(struct wg_device *d, const struct wg_msg_response *m,
 				     const struct wg_endpoint *from, struct wg_time now)
 {
-	struct wg_index *e = wg_index_find(d, m->receiver, true);
+	struct wg_index *e = wg_index_find_any(d, m->receiver);
 	struct wg_keypair *kp;
 	struct wg_peer *p;
 	int r;
@@ -266,7 +266,7 @@ static enum wg_outcome take_response(struct wg_device *d, const struct wg_msg_re
 static enum wg_outcome take_cookie(struct wg_device *d, const struct wg_msg_cookie *m,
 				   struct wg_time now)
 {
-	struct wg_index *e = wg_index_find(d, m->receiver, true);
+	struct wg_index *e = wg_index_find_any(d, m->receiver);
 	struct wg_peer *p;
 
 	if (!e)

@@ -55,7 +55,7 @@ void wg_index_clear(struct wg_device *d)
 	free(table(d));
 }
 
-struct wg_index *wg_index_find(const struct wg_device *d, uint32_t index, bool all)
+static struct wg_index *find(const struct wg_device *d, uint32_t index, bool sessions_alone)
 {
 	const struct wg_index_slots *s = table(d);
 
@@ -64,9 +64,23 @@ struct wg_index *wg_index_find(const struct wg_device *d, uint32_t index, bool a
 
 		if (!e)
 			return NULL;
-		if (e != tombstone && (e->keypair || all) && e->index == index)
+		if (e == tombstone || (sessions_alone && !e->keypair))
+			continue;
+		if (e->index == index)
 			return e;
 	}
+}
+
+struct wg_keypair *wg_index_find_session(const struct wg_device *d, uint32_t index)
+{
+	struct wg_index *e = find(d, index, true);
+
+	return e ? list_entry(e, struct wg_keypair, index) : NULL;
+}
+
+struct wg_index *wg_index_find_any(const struct wg_device *d, uint32_t index)
+{
+	return find(d, index, false);
 }
 
 static void put(struct wg_index_slots *s, struct wg_index *e)
@@ -112,7 +126,7 @@ int wg_index_add(struct wg_device *d, struct wg_index *e)
 		return r;
 	do
 		wg_random(d, &e->index, sizeof(e->index));
-	while (wg_index_find(d, e->index, true));
+	while (wg_index_find_any(d, e->index));
 	put(table(d), e);
 	d->indices.live++;
 	d->indices.used++;

@@ -100,6 +100,7 @@ struct wg_index {
 };
 
 struct wg_index_slots;
+struct wg_keypair;
 
 struct wg_index_table {
 	_Atomic(struct wg_index_slots *) slots; /* L */
@@ -111,8 +112,10 @@ int wg_index_add(struct wg_device *d, struct wg_index *e);
 /* Puts `to`, with the index of `from`, in its place. */
 void wg_index_replace(struct wg_device *d, struct wg_index *from, struct wg_index *to);
 void wg_index_remove(struct wg_device *d, struct wg_index *e);
-/* L: a keypair's; control: any, with `all`. */
-struct wg_index *wg_index_find(const struct wg_device *d, uint32_t index, bool all);
+/* L */
+struct wg_keypair *wg_index_find_session(const struct wg_device *d, uint32_t index);
+/* Of a session or a handshake. */
+struct wg_index *wg_index_find_any(const struct wg_device *d, uint32_t index);
 int wg_index_init(struct wg_device *d);
 void wg_index_clear(struct wg_device *d);
 

@@ -181,9 +181,9 @@ static struct wg_keypair *session(struct world *w, const struct frame *of)
 	uint32_t index;
 
 	memcpy(&index, of->b + 4, 4);
-	struct wg_index *e = wg_index_find(w->d, index, false);
-	ck_assert_ptr_nonnull(e);
-	return list_entry(e, struct wg_keypair, index);
+	struct wg_keypair *kp = wg_index_find_session(w->d, index);
+	ck_assert_ptr_nonnull(kp);
+	return kp;
 }
 
 /* `to` decrypts the data message; `from` makes the same bytes of what was inside. */
