@@ -15,6 +15,7 @@
  */
 #include "offload/offload.h"
 
+#include <endian.h>
 #include <string.h>
 
 #define TCP_PSH 0x08
@@ -128,14 +129,15 @@ static struct seen look(uint8_t *p, size_t len)
 	return s;
 }
 
+/* The addresses, which are of the pseudo header, stand right before the transport's. */
 static bool verified(const struct seen *s)
 {
-	uint32_t len = s->len - s->transport;
+	uint32_t addrs = s->v6 ? 8 : 12, len = s->len - s->transport;
 
 	if (!s->v6 && offload_sum(s->p, 20) != UINT16_MAX)
 		return false;
-	return offload_fold((uint64_t)offload_sum_pseudo(s->p, s->v6, s->tcp ? 6 : 17, len) +
-			    offload_sum(s->p + s->transport, len)) == UINT16_MAX;
+	return offload_fold((uint64_t)offload_sum(s->p + addrs, s->len - addrs) +
+			    htobe16(s->tcp ? 6 : 17) + htobe16((uint16_t)len)) == UINT16_MAX;
 }
 
 static bool same_addrs(const struct offload_flow *f, const struct seen *s)
