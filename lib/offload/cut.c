@@ -74,6 +74,40 @@ static int cut_super(const struct virtio_net_hdr *h, struct offload_cut *c)
 	return 0;
 }
 
+/* A word in the machine's order, as it is summed. */
+static uint32_t word(const uint8_t *p)
+{
+	uint16_t v;
+
+	memcpy(&v, p, sizeof(v));
+	return v;
+}
+
+/* What each packet has of its own: of IPv4 length and identification; of the transport its length
+ * in the pseudo header and, of TCP, sequence number and flags, of UDP the length again. */
+static uint32_t own_ip(const uint8_t *ip)
+{
+	return word(ip + 2) + word(ip + 4);
+}
+
+static uint32_t own_transport(const uint8_t *t, bool tcp, uint32_t len)
+{
+	return htobe16((uint16_t)len) +
+	       (tcp ? word(t + 4) + word(t + 6) + word(t + 12) : word(t + 4));
+}
+
+/* Once, for all packets. To take something out of a sum its complement is added. */
+static void sum_headers(struct offload_cut *c)
+{
+	const uint8_t *p = c->packet, *t = p + c->transport;
+
+	if (!c->v6)
+		c->ip_sum = offload_sum(p, c->transport) + UINT16_MAX -
+			    offload_fold(own_ip(p) + word(p + 10));
+	c->sum = offload_sum(t, c->header - c->transport) + UINT16_MAX -
+		 offload_fold(own_transport(t, c->tcp, c->len - c->transport));
+}
+
 int offload_cut(const struct virtio_net_hdr *h, const uint8_t *packet, size_t len,
 		struct offload_cut *ret)
 {
@@ -97,6 +131,8 @@ int offload_cut(const struct virtio_net_hdr *h, const uint8_t *packet, size_t le
 	if (c.n == 1) {
 		c.size = 0;
 		c.header = c.len;
+	} else {
+		sum_headers(&c);
 	}
 	*ret = c;
 	return 0;
@@ -134,8 +170,7 @@ static void ip_header(const struct offload_cut *c, uint32_t i, uint8_t *out, uin
 	}
 	put16(out + 2, len);
 	put16(out + 4, get16(out + 4) + i);
-	memset(out + 10, 0, 2);
-	sum = (uint16_t)~offload_sum(out, c->transport);
+	sum = (uint16_t)~offload_fold((uint64_t)c->ip_sum + own_ip(out));
 	memcpy(out + 10, &sum, sizeof(sum));
 }
 
@@ -155,7 +190,7 @@ static void transport_header(const struct offload_cut *c, uint32_t i, uint8_t *t
 void offload_cut_write(const struct offload_cut *c, uint32_t i, uint8_t *out)
 {
 	uint32_t len = offload_cut_len(c, i);
-	uint64_t sum;
+	uint8_t *t = out + c->transport;
 
 	if (c->n == 1) {
 		write_whole(c, out);
@@ -163,11 +198,9 @@ void offload_cut_write(const struct offload_cut *c, uint32_t i, uint8_t *out)
 	}
 	memcpy(out, c->packet, c->header);
 	ip_header(c, i, out, len);
-	transport_header(c, i, out + c->transport, len);
-	sum = offload_sum(out + c->transport, c->header - c->transport);
-	sum += (uint16_t)~htobe16((uint16_t)(c->len - c->transport));
-	sum += htobe16((uint16_t)(len - c->transport));
-	sum += offload_sum_copy(out + c->header, c->packet + c->header + i * c->size,
-				len - c->header);
-	put_check(out + c->check, sum);
+	transport_header(c, i, t, len);
+	put_check(out + c->check,
+		  (uint64_t)c->sum + own_transport(t, c->tcp, len - c->transport) +
+			  offload_sum_copy(out + c->header, c->packet + c->header + i * c->size,
+					   len - c->header));
 }

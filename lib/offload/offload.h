@@ -32,7 +32,9 @@ struct offload_cut {
 	uint32_t transport; /* where the TCP or UDP header begins, and the checksum with it */
 	uint32_t check;     /* where in the packet the checksum is */
 	bool complete;      /* the checksum is to be computed */
-	bool v6, tcp;       /* where n > 1 */
+	bool v6, tcp;       /* where n > 1; so the two below: */
+	uint32_t ip_sum;    /* of the IPv4 header, without what differs from packet to packet */
+	uint32_t sum;       /* the same of the pseudo and the transport's header */
 };
 
 /* 0, or -EINVAL where header and packet do not fit together. */
