@@ -150,7 +150,7 @@ static void __attribute__((noreturn)) child(int fd, bool sandbox)
 			_exit(1);
 		fd = 3;
 	}
-	close_range(4, ~0U, 0);
+	closefrom(4); /* also before Linux 5.9, which has no close_range */
 	prctl(PR_SET_NAME, "harmony-wg-brk", 0, 0, 0);
 	/* The terminal's ^C is for the device: the broker ends after it. */
 	signal(SIGINT, SIG_IGN);
