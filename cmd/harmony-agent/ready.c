@@ -189,10 +189,12 @@ static int ask(const struct settings *s, struct buf *ret, struct err *e)
 	const char *text = buf_str(&answer), *body = strstr(text, "\r\n\r\n");
 	bool ready = str_starts(text, "HTTP/1.1 200 ");
 
+	if (answer.len == 0)
+		return err_set(e, -EBUSY,
+			       "no answer: the agent has closed the connection, "
+			       "which it does where there are too many");
 	if (!body || (!ready && !str_starts(text, "HTTP/1.1 503 ")))
 		return err_set(e, -EPROTO, "what answers there is no agent");
-	if (!ready && !body[4]) /* the server's, not the agent's, which has reasons */
-		return err_set(e, -EBUSY, "no answer: the agent has too many connections");
 	buf_reset(ret);
 	buf_adds(ret, body + 4);
 	return ready;

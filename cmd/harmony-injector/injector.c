@@ -2,9 +2,9 @@
  * POST /mutate by TLS; /livez, /readyz and /metrics beside it, on a port of their own: probes and
  * scrapes need no certificate, and whoever scrapes cannot send reviews there.
  *
- * Limits: one review is at most 10 MB, all large ones together 32 MB; beyond that 503, and the API
- * server's failurePolicy decides. Connections are many, since an API server opens one for each pod
- * that it admits at the same time.
+ * Limits: one review is at most 10 MB, all large ones together 32 MB; beyond that the one that
+ * comes most slowly is cut, and the API server's failurePolicy decides. Connections are many, since
+ * an API server opens one for each pod that it admits at the same time.
  *
  * The certificate in use has an end, by which somebody (cert-manager, an admin, own_ca.c) should
  * have put another one in its place. While a tenth of its time or less is left that is told, once;

@@ -168,8 +168,10 @@ static void take(struct own_ca *c, struct json_object *object)
 	}
 	snprintf(c->version, sizeof(c->version), "%s", meta.resource_version);
 	c->set = new;
-	if (own_hook_want(c->hook, &new.bundle, &e) < 0)
+	if (own_hook_want(c->hook, &new.bundle, &e) < 0) {
 		own_failed(&c->told, OWN_SECRET_CONTENT, NULL, e.msg);
+		c->version[0] = '\0'; /* taken again when it is next seen */
+	}
 	if (!same(&old.bundle, &new.bundle))
 		tick_in(c);
 	if (new.cert.len && (!same(&old.cert, &new.cert) || !same(&old.key, &new.key)))

@@ -190,8 +190,11 @@ int own_hook_want(struct own_hook *h, const struct buf *bundle, struct err *e)
 {
 	_cleanup_buf_ struct buf new = BUF_INIT(0);
 
-	if (buf_reserve(&new, (bundle->len + 2) / 3 * 4 + 1) < 0)
+	if (buf_reserve(&new, (bundle->len + 2) / 3 * 4 + 1) < 0) {
+		h->trusts = false; /* what it trusts is not what is wanted */
+		buf_free(&h->want);
 		return err_set(e, -ENOMEM, "out of memory");
+	}
 	new.len = (size_t)EVP_EncodeBlock((unsigned char *)new.data,
 					  (const unsigned char *)buf_str(bundle), (int)bundle->len);
 	if (str_eq(buf_str(&new), buf_str(&h->want)))

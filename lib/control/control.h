@@ -46,7 +46,7 @@ struct control_ops {
 		      struct err *e);
 };
 
-/* Makes the socket (its directory, 0755, if need be). -EADDRINUSE names the process that serves
+/* Makes the socket (its directory, 0711, if need be). -EADDRINUSE names the process that serves
  * it; a socket that nobody serves is replaced. CONTROL_PATH gets its second name, CONTROL_LINK,
  * unless something of that name is there; that it cannot be made is no failure. `ops` and the base
  * must outlive it. */

@@ -24,8 +24,10 @@
  */
 #include "device/device_priv.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/capability.h>
 #include <poll.h>
 #include <sched.h>
@@ -34,7 +36,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -83,19 +84,45 @@ static void keep_net_admin(void)
 		prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_NET_ADMIN, 0, 0);
 }
 
+/* A number of decimal digits, or -1. */
+static int to_fd(const char *s)
+{
+	int n = 0;
+
+	for (; *s; s++) {
+		if (*s < '0' || *s > '9' || n > INT_MAX / 10 - 1)
+			return -1;
+		n = n * 10 + (*s - '0');
+	}
+	return n;
+}
+
 /* All descriptors from `first` on end with execve. Before Linux 5.11 close_range cannot do that,
- * before 5.9 there is none; nothing here allocates, for the memory is the agent's. */
+ * before 5.9 there is none, and an old list of permitted calls does not know it: then each that
+ * /proc names. Nothing here allocates, for the memory is the agent's. */
 static int end_with_exec(int first)
 {
-	struct rlimit most;
+	char list[1024] __attribute__((aligned(8)));
+	long n;
 
 	if (close_range((unsigned)first, ~0U, CLOSE_RANGE_CLOEXEC) == 0)
 		return 0;
-	if ((errno != ENOSYS && errno != EINVAL) || getrlimit(RLIMIT_NOFILE, &most) < 0)
+
+	int dir = open("/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dir < 0)
 		return -errno;
-	for (int fd = first; (rlim_t)fd < most.rlim_cur; fd++)
-		fcntl(fd, F_SETFD, FD_CLOEXEC); /* EBADF for most */
-	return 0;
+	while ((n = syscall(SYS_getdents64, dir, list, sizeof(list))) > 0) {
+		const struct dirent64 *d;
+
+		for (long at = 0; at < n; at += d->d_reclen) {
+			d = (const void *)(list + at);
+			int fd = to_fd(d->d_name);
+
+			if (fd >= first)
+				fcntl(fd, F_SETFD, FD_CLOEXEC);
+		}
+	}
+	return n < 0 ? -errno : 0; /* `dir` ends with execve, too */
 }
 
 /* Signals as a fresh process has them, standard files, nothing else open. */
@@ -232,15 +259,14 @@ int device_spawn(const char *program, char *const argv[], int given, struct devi
 		r = report.error;
 	if (r < 0)
 		return err_sys(e, r, "cannot start %s", program);
-	ret->pid = report.pid;
-	ret->pidfd = (int)syscall(SYS_pidfd_open, report.pid, 0);
-	if (ret->pidfd < 0 && errno != ESRCH) { /* which says that it has ended already */
+	int pidfd = (int)syscall(SYS_pidfd_open, report.pid, 0);
+	if (pidfd < 0 && errno != ESRCH) { /* which says that it has ended already */
 		r = -errno;
 		kill(report.pid, SIGKILL); /* it began a moment ago, so the number is still its */
 		return err_sys(e, r, "%s was ended again, for nothing tells whether it lives%s",
 			       program, r == -ENOSYS ? " (pidfd_open, Linux 5.3)" : "");
 	}
-	ret->output = mem_steal_fd(&output);
+	*ret = (struct device_child){report.pid, pidfd, mem_steal_fd(&output)};
 	return 0;
 }
 

@@ -31,6 +31,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/time.h"
 
 #define WRITE_MAX (1 << 20)
 #define LINGER_MS 1000
@@ -43,10 +44,11 @@ struct http_conn {
 	struct bufferevent *bev;
 	struct event *timer;
 	enum conn_state state;
-	bool started;   /* the first byte of a request is there */
-	bool fresh;     /* no request yet: may be taken over */
-	size_t scanned; /* of the input, for the head's end */
-	size_t counted; /* in the server's `bodies` */
+	bool started;      /* the first byte of a request is there */
+	struct mono since; /* then */
+	bool fresh;        /* no request yet: may be taken over */
+	size_t scanned;    /* of the input, for the head's end */
+	size_t counted;    /* in the server's `bodies` */
 	struct http_request req;
 };
 
@@ -60,14 +62,19 @@ int http_conn_fd(const struct http_conn *c)
 	return bufferevent_getfd(c->bev);
 }
 
+static void release_body(struct http_conn *c)
+{
+	buf_free(&c->req.body);
+	c->server->bodies -= c->counted;
+	c->counted = 0;
+}
+
 static void clear_request(struct http_conn *c)
 {
 	buf_free(&c->req.text);
-	buf_free(&c->req.body);
 	buf_free(&c->req.extra);
+	release_body(c);
 	c->req = (struct http_request){.conn = c};
-	c->server->bodies -= c->counted;
-	c->counted = 0;
 }
 
 void http_conn_free(struct http_conn *c)
@@ -106,18 +113,19 @@ static bool is_any(const struct http_conn *c)
 	return true;
 }
 
-void http_conn_free_oldest(struct http_server *s)
+bool http_conn_free_oldest(struct http_server *s, bool any)
 {
 	static bool (*const who[])(const struct http_conn *) = {is_idle, is_incomplete, is_any};
 
-	for (size_t i = 0; i < ARRAY_LEN(who); i++) {
+	for (size_t i = 0; i < (any ? 3 : 2); i++) {
 		list_for_each (c, &s->conns, struct http_conn, node) {
 			if (!who[i](c))
 				continue;
 			http_conn_free(c);
-			return;
+			return true;
 		}
 	}
+	return false;
 }
 
 /* The time of what it does now begins. */
@@ -239,9 +247,26 @@ static void handle(struct http_conn *c)
 	http_reply_status(req, 404);
 }
 
+static struct http_conn *find_slowest_body(struct http_server *s)
+{
+	const struct mono now = mono_now();
+	struct http_conn *slowest = NULL;
+	double least = 0;
+
+	list_for_each (c, &s->conns, struct http_conn, node) {
+		double rate = (double)c->counted / (double)(mono_since(now, c->since) + 1);
+
+		if (c->counted && (!slowest || rate < least)) {
+			slowest = c;
+			least = rate;
+		}
+	}
+	return slowest;
+}
+
 /* Large bodies share a limit, or few slow clients would hold much memory. What has come of them is
- * counted, not what is announced; the one that has been on its way for longest gives way. Returns
- * false where that is this one. */
+ * counted, not what is announced, and the one that comes most slowly gives way. Returns false where
+ * that is this one. */
 static bool count_body(struct http_conn *c, size_t arrived)
 {
 	struct http_server *s = c->server;
@@ -250,16 +275,12 @@ static bool count_body(struct http_conn *c, size_t arrived)
 		return true;
 	s->bodies += arrived - c->counted;
 	c->counted = arrived;
-	list_for_each_safe (other, &s->conns, struct http_conn, node) {
-		if (s->bodies <= s->limits.max_bodies)
-			break;
-		if (other == c) {
-			s->bodies -= c->counted;
-			c->counted = 0;
+	while (s->bodies > s->limits.max_bodies) {
+		struct http_conn *slowest = find_slowest_body(s);
+
+		if (slowest == c)
 			return false;
-		}
-		if (other->counted)
-			http_conn_free(other);
+		http_conn_free(slowest);
 	}
 	return true;
 }
@@ -282,6 +303,7 @@ static bool read_head(struct http_conn *c)
 		return false;
 	if (!c->started) {
 		c->started = true;
+		c->since = mono_now();
 		move_to_end(c);
 		set_timer(c, l->request_ms);
 	}
@@ -323,6 +345,7 @@ static bool read_body(struct http_conn *c)
 
 	if (!count_body(c, arrived < len ? arrived : len)) {
 		evbuffer_drain(in, SIZE_MAX);
+		release_body(c);
 		refuse(c, 503);
 		return true;
 	}
@@ -341,6 +364,7 @@ static bool read_body(struct http_conn *c)
 	c->req.body.len = len;
 	c->req.body.data[len] = '\0';
 	handle(c);
+	release_body(c);
 	return true;
 }
 

@@ -8,9 +8,9 @@
  * listener with another protocol as the control socket must.
  *
  * Limits: each is answered as the RFC says (408, 413, 414, 431, 503) and the connection closed.
- * Over the connection limit the oldest idle connection makes room; where none is idle the new one
- * gets 503. The process must ignore SIGPIPE: libevent writes without MSG_NOSIGNAL, and clients go
- * away. Sources: RFC 9110, RFC 9112.
+ * Over the connection limit the one that has waited longest makes room (conn.c), without a word.
+ * The process must ignore SIGPIPE: libevent writes without MSG_NOSIGNAL, and clients go away.
+ * Sources: RFC 9110, RFC 9112.
  */
 #ifndef HTTP_HTTP_H
 #define HTTP_HTTP_H
@@ -71,7 +71,7 @@ MEM_CLEANUP(struct http_server, http_server_free);
 
 /* "127.0.0.1:9586", "[::1]:9586", "*:9586" (every address of both families; port 0: any free one)
  * or "unix:PATH"; may be called several times. A taken port's error names the holder where it can
- * be found. A Unix socket is made 0600 in a directory made 0755; a socket there that nobody serves
+ * be found. A Unix socket is made 0600 in a directory made 0711; a socket there that nobody serves
  * any more is replaced, one that is served is -EADDRINUSE and names the process. */
 int http_server_bind(struct http_server *s, const char *where, struct err *e);
 unsigned http_server_port(const struct http_server *s, size_t i); /* of the i-th bind; 0: Unix */

@@ -99,8 +99,9 @@ struct http_request {
 /* Serves `fd`, closing it also on failure. */
 int http_conn_new(struct http_server *s, int fd);
 void http_conn_free(struct http_conn *c);
-/* Makes room for another one. */
-void http_conn_free_oldest(struct http_server *s);
+/* Makes room for another one; false where there is none to be had. `any`: also at the cost of an
+ * answer that is on its way. */
+bool http_conn_free_oldest(struct http_server *s, bool any);
 void http_conns_free(struct http_server *s);
 const struct http_server *http_conn_server(const struct http_conn *c);
 int http_conn_fd(const struct http_conn *c);

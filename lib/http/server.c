@@ -78,7 +78,7 @@ void http_server_free(struct http_server *s)
 int http_server_adopt(struct http_server *s, int fd)
 {
 	if (s->n_conns >= s->limits.max_conns)
-		http_conn_free_oldest(s);
+		http_conn_free_oldest(s, true);
 	if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0) {
 		int r = -errno;
 
@@ -101,11 +101,9 @@ static void on_accept_error(struct evconnlistener *ev, void *arg)
 	struct http_listener *l = arg;
 	int r = EVUTIL_SOCKET_ERROR();
 
-	/* No descriptors: as where there are too many connections. */
-	if ((r == EMFILE || r == ENFILE) && l->server->n_conns > 0) {
-		http_conn_free_oldest(l->server);
+	/* We have too many descriptors; with ENFILE somebody else may. */
+	if (r == EMFILE && http_conn_free_oldest(l->server, false))
 		return;
-	}
 	evconnlistener_disable(ev);
 	event_add(l->server->resume, &(struct timeval){0, RESUME_MS * 1000});
 }
@@ -148,15 +146,18 @@ static int parse_where(const char *where, struct ip_endpoint *ret, struct err *e
 static int listen_everywhere(const char *port, int *ret_fd, struct err *e)
 {
 	struct ip_endpoint ep = {.addr.family = AF_INET6};
+	struct err first = {0};
 	uint64_t n;
 	int r;
 
 	if (str_to_u64(port, strlen(port), 0, 65535, &n) < 0)
 		return err_set(e, -EINVAL, "cannot listen at \"*:%s\": accepted is a port", port);
 	ep.port = (uint16_t)n;
-	r = http_listen_tcp(&ep, true, ret_fd, e);
+	r = http_listen_tcp(&ep, true, ret_fd, &first);
+	if (r == 0)
+		return 0;
 	if (r != -EAFNOSUPPORT && r != -EADDRNOTAVAIL)
-		return r;
+		return err_set(e, r, "%s", first.msg);
 	ep.addr.family = AF_INET;
 	return http_listen_tcp(&ep, false, ret_fd, e);
 }

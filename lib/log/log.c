@@ -5,18 +5,22 @@
  * thread starts, and only read afterwards: the one global of the tree besides base/secret.c.
  *
  * Who reads at the other end (a container runtime, journald) may stop reading. The descriptor
- * cannot be made non-blocking, since it is shared with whoever else has it; so it is asked first. A
+ * cannot be made non-blocking, since it is shared with whoever else has it: a pipe or a terminal is
+ * opened once more, to ourselves alone, and whatever it is is asked whether it takes something. A
  * reader that is behind a burst gets PATIENCE; one that does not read within that is not waited for
  * again until it has.
  */
 #include "log/log.h"
+#include "base/mem.h"
 #include "base/str.h"
 #include "base/time.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <poll.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* PIPE_BUF, up to which a write to a pipe is whole. */
@@ -28,17 +32,32 @@
 
 static enum log_format format = LOG_FORMAT_TEXT;
 static enum log_level least = LOG_LEVEL_INFO;
-static int out_fd = STDERR_FILENO;
+static int out_fd = STDERR_FILENO, own_fd = -1;
 static uint64_t dropped;
 static bool stalled; /* the reader */
 
 static const char *const level_names[] = {"debug", "info", "warn", "error"};
 
+/* The same pipe or terminal by a description of our own, which does not block; or -1. A file is
+ * not opened again: its place is shared, too. */
+static int open_again(int fd)
+{
+	char path[32];
+	struct stat st;
+
+	if (fstat(fd, &st) < 0 || !(S_ISFIFO(st.st_mode) || S_ISCHR(st.st_mode)))
+		return -1;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+}
+
 void log_setup(enum log_format f, enum log_level l, int fd)
 {
 	format = f;
 	least = l;
-	out_fd = fd;
+	mem_close_p(&own_fd);
+	own_fd = open_again(fd);
+	out_fd = own_fd >= 0 ? own_fd : fd;
 }
 
 bool log_enabled(enum log_level level)

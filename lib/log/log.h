@@ -34,7 +34,7 @@ struct log_field {
 #define LOG_BOOL(n, v)   ((struct log_field){.name = (n), .type = LOG_FIELD_BOOL, .b = (v)})
 #define LOG_DOUBLE(n, v) ((struct log_field){.name = (n), .type = LOG_FIELD_DOUBLE, .d = (v)})
 
-/* Before the first record; defaults: text, info, standard error. */
+/* Before the first record; defaults: text, info, standard error. `fd` is borrowed. */
 void log_setup(enum log_format format, enum log_level least, int fd);
 bool log_enabled(enum log_level level);
 uint64_t log_dropped(void);

@@ -329,6 +329,7 @@ START_TEST(older_kernels)
 	write_program(path, text);
 	ck_assert_int_eq(apart(spawn_without_close_range, path, ENOSYS), 0);
 	ck_assert_int_eq(apart(spawn_without_close_range, path, EINVAL), 0);
+	ck_assert_int_eq(apart(spawn_without_close_range, path, EPERM), 0);
 	write_program(path, script);
 	ck_assert_int_eq(apart(spawn_without_pidfd, path, ENOSYS), 0);
 	ck_assert_int_eq(apart(spawn_without_pidfd, path, EMFILE), 0);
