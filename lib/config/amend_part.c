@@ -147,13 +147,13 @@ static bool stays_within(const char *line, const char *end, const struct spellin
 	return p == end || *p != '[';
 }
 
-static int find_spelling(const struct config_doc *doc, size_t from, size_t to, struct spelling *ret)
+static int find_spelling(const struct config_doc *doc, size_t from, struct spelling *ret)
 {
-	const char *text = doc->text + from, *end = doc->text + to;
+	const char *text = doc->text + from, *end = doc->text + doc->len;
 
 	*ret = (struct spelling){.format = doc->format, .header = text};
 	if (doc->format == CONFIG_TOML) {
-		const char *close = memmem(text, to - from, "]]", 2);
+		const char *close = memmem(text, (size_t)(end - text), "]]", 2);
 
 		if (!close || *text != '[')
 			return -EAGAIN;
@@ -203,6 +203,28 @@ static int count_lines(const struct span *s)
 	return n;
 }
 
+/* The last peer that begins at or before `edit_from` in both texts. (A line that is put in behind a
+ * peer of a YAML document has its first spaces in common with the "- " of the next.) */
+static const struct config_peer *find_first(const struct config *c, const struct config_doc *was,
+					    const struct config_doc *now, size_t edit_from,
+					    struct config_amendment *a, size_t *ret_from,
+					    struct spelling *ret)
+{
+	const struct config_peer *first;
+
+	for (;;) {
+		first = find_from(c, a->source, edit_from, &a->network, ret_from);
+		if (!first || !begins_line(was->text, *ret_from) ||
+		    find_spelling(was, *ret_from, ret) < 0)
+			return NULL;
+		if (begins_element(now->text + *ret_from, now->text + now->len, ret))
+			return first;
+		if (*ret_from == 0)
+			return NULL;
+		edit_from = *ret_from - 1;
+	}
+}
+
 /* Where the edit stands: a->network, a->behind, the two parts that differ, and the first peer of
  * the old one. */
 static const struct config_peer *locate(const struct config *c, const struct config_doc *was,
@@ -213,18 +235,17 @@ static const struct config_peer *locate(const struct config *c, const struct con
 	size_t head = common_prefix(was->text, now->text, shorter);
 	size_t tail = common_suffix(was->text + was->len, now->text + now->len, shorter - head);
 	size_t from = 0, to;
-	const struct config_peer *first = find_from(c, a->source, head, &a->network, &from);
 	struct spelling spelling;
+	const struct config_peer *first = find_first(c, was, now, head, a, &from, &spelling);
 
 	if (!first)
 		return NULL;
 	to = find_to(&c->networks[a->network], from, was->len - tail, was->len);
 	*before = (struct span){was->text, from, to};
 	*after = (struct span){now->text, from, now->len - (was->len - to)};
-	if (!begins_line(was->text, from) || (to < was->len && !begins_line(was->text, to)) ||
-	    find_spelling(was, from, to, &spelling) < 0 ||
-	    (to < was->len && was->format == CONFIG_YAML &&
-	     !begins_element(was->text + to, was->text + was->len, &spelling)))
+	if (to < was->len && (!begins_line(was->text, to) ||
+			      (was->format == CONFIG_YAML &&
+			       !begins_element(was->text + to, was->text + was->len, &spelling))))
 		return NULL;
 	a->behind = (unsigned)to;
 	a->bytes = (int)((long)now->len - (long)was->len);
