@@ -2,8 +2,14 @@
  * Daemonising. The fork comes before anything is opened, so that the process which listens on the
  * control socket is the one that stays. The parent reads one struct err from a pipe: code 0 when
  * the device is ready; an end without one means that the child has died.
+ *
+ * Then nothing of the caller's may stay open, or a $(harmony-wg wg0) would wait for its end. The
+ * filter of system calls and Landlock are in force by that time: /dev/null is opened before, and
+ * put in place by dup3, which is permitted.
  */
 #include "background.h"
+#include "base/mem.h"
+#include "log/log.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -25,11 +31,14 @@ static void __attribute__((noreturn)) wait_for_child(int fd)
 	_exit(1);
 }
 
-int background_start(struct err *e)
+int background_start(struct background *ret, struct err *e)
 {
+	_cleanup_close_ int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	int fds[2];
 	pid_t pid;
 
+	if (null < 0)
+		return err_sys(e, -errno, "/dev/null");
 	if (pipe2(fds, O_CLOEXEC) < 0)
 		return err_sys(e, -errno, "pipe");
 	pid = fork();
@@ -47,21 +56,19 @@ int background_start(struct err *e)
 	close(fds[0]);
 	setsid();
 	(void)!chdir("/");
-	return fds[1];
+	*ret = (struct background){fds[1], mem_steal_fd(&null)};
+	return 0;
 }
 
-void background_report(int fd, const struct err *e, bool keep_output)
+void background_report(struct background *b, const struct err *e, bool keep_output)
 {
-	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-
-	if (null >= 0) {
-		dup2(null, STDIN_FILENO);
-		if (!keep_output) {
-			dup2(null, STDOUT_FILENO);
-			dup2(null, STDERR_FILENO);
-		}
-		close(null);
+	dup3(b->null, STDIN_FILENO, 0);
+	if (!keep_output) {
+		dup3(b->null, STDOUT_FILENO, 0);
+		dup3(b->null, STDERR_FILENO, 0);
+		log_redirect(b->null);
 	}
-	(void)!write(fd, e, sizeof(*e));
-	close(fd);
+	(void)!write(b->report, e, sizeof(*e));
+	mem_close_p(&b->null);
+	mem_close_p(&b->report);
 }

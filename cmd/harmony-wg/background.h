@@ -6,10 +6,14 @@
 
 #include "base/err.h"
 
-/* Forks. In the child returns a descriptor to report to; the parent waits for the report, prints
- * an error where it is one, and exits with 0 or 1. */
-int background_start(struct err *e);
+struct background {
+	int report, null; /* where the parent listens; /dev/null */
+};
+
+/* Forks. In the child fills *ret; the parent waits for the report, prints an error where it is one,
+ * and exits with 0 or 1. */
+int background_start(struct background *ret, struct err *e);
 /* Success for an err with code 0. `keep_output`: standard output and error stay open. */
-void background_report(int fd, const struct err *e, bool keep_output);
+void background_report(struct background *b, const struct err *e, bool keep_output);
 
 #endif

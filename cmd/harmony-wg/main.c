@@ -309,7 +309,8 @@ int main(int argc, char **argv)
 {
 	static struct daemon d = {.broker = {-1}, .state = {.dir = -1, .lock = -1}};
 	struct err e = {0};
-	int report = -1, r;
+	struct background background = {-1, -1};
+	int r;
 
 	switch (options_parse(argc, argv, &d.opt, &e)) {
 	case OPTIONS_HELP: fputs(options_usage, stdout); return 0;
@@ -320,13 +321,13 @@ int main(int argc, char **argv)
 	set_up_log(&d.opt);
 	/* One heap: it is not on the data path, and the filter of system calls stays small. */
 	mallopt(M_ARENA_MAX, 1);
-	if (!d.opt.foreground && (report = background_start(&e)) < 0) {
+	if (!d.opt.foreground && background_start(&background, &e) < 0) {
 		fprintf(stderr, "harmony-wg: %s\n", e.msg);
 		return 1;
 	}
 	r = boot(&d, &e);
-	if (report >= 0)
-		background_report(report, r < 0 ? &e : &(struct err){0}, d.opt.keep_output);
+	if (!d.opt.foreground)
+		background_report(&background, r < 0 ? &e : &(struct err){0}, d.opt.keep_output);
 	else if (r < 0)
 		fprintf(stderr, "harmony-wg: %s\n", e.msg);
 	if (r == 0)

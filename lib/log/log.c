@@ -60,6 +60,11 @@ void log_setup(enum log_format f, enum log_level l, int fd)
 	out_fd = own_fd >= 0 ? own_fd : fd;
 }
 
+int log_redirect(int fd)
+{
+	return own_fd >= 0 && dup3(fd, own_fd, O_CLOEXEC) < 0 ? -errno : 0;
+}
+
 bool log_enabled(enum log_level level)
 {
 	return level >= least;

@@ -36,6 +36,9 @@ struct log_field {
 
 /* Before the first record; defaults: text, info, standard error. `fd` is borrowed. */
 void log_setup(enum log_format format, enum log_level least, int fd);
+/* From now on records go where `fd` leads, and of a pipe or terminal before nothing stays open here
+ * (standard error is the caller's own matter). Also while other threads write. 0 or -errno. */
+int log_redirect(int fd);
 bool log_enabled(enum log_level level);
 uint64_t log_dropped(void);
 

@@ -223,6 +223,26 @@ START_TEST(nobody_reads_the_terminal)
 }
 END_TEST
 
+/* Elsewhere; and of the pipe before nothing stays open. */
+START_TEST(redirected)
+{
+	int other[2];
+	char byte;
+
+	ck_assert_int_eq(pipe2(other, O_CLOEXEC), 0);
+	begin(LOG_FORMAT_TEXT, LOG_LEVEL_INFO);
+	ck_assert_int_eq(log_redirect(other[1]), 0);
+	close(pipes[1]);
+	log_info("a line");
+	ck_assert_int_eq(read(pipes[0], &byte, 1), 0);
+	ck_assert_int_eq(read(other[0], &byte, 1), 1);
+	log_setup(LOG_FORMAT_TEXT, LOG_LEVEL_INFO, STDERR_FILENO);
+	close(pipes[0]);
+	close(other[0]);
+	close(other[1]);
+}
+END_TEST
+
 static void *read_slowly(void *arg)
 {
 	unsigned *lines = arg;
@@ -262,7 +282,7 @@ static Suite *suite(void)
 {
 	return UNIT_SUITE("log", fields, any_value, long_values, levels, full_pipe,
 			  nobody_reads_the_pipe, nobody_reads_the_socket, nobody_reads_the_terminal,
-			  slow_reader);
+			  redirected, slow_reader);
 }
 
 UNIT_MAIN(suite)
