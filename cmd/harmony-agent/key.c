@@ -41,30 +41,6 @@ int cmd_genkey(int argc, char **argv)
 	return print_key(k);
 }
 
-/* Without stdio, whose buffer would keep a copy. */
-static int read_key(struct key **ret, struct err *e)
-{
-	char text[CONFIG_KEY_FILE_MAX + 1];
-	size_t n = 0;
-	ssize_t got;
-	int r;
-
-	do {
-		got = read(STDIN_FILENO, text + n, sizeof(text) - n);
-		if (got > 0)
-			n += (size_t)got;
-	} while ((got > 0 && n < sizeof(text)) || (got < 0 && errno == EINTR));
-	if (got < 0)
-		r = err_sys(e, -errno, "standard input");
-	else if (n > CONFIG_KEY_FILE_MAX)
-		r = err_set(e, -EINVAL, "standard input holds more than %d bytes, accepted: a key",
-			    CONFIG_KEY_FILE_MAX);
-	else
-		r = config_key_parse(text, n, "standard input", ret, e);
-	mem_wipe(text, sizeof(text));
-	return r;
-}
-
 int cmd_pubkey(int argc, char **argv)
 {
 	_cleanup_secret_ struct key *k = NULL;
@@ -75,7 +51,8 @@ int cmd_pubkey(int argc, char **argv)
 		return cmd_fail("pubkey", EXIT_USAGE,
 				"takes no arguments; usage: harmony-agent pubkey <FILE");
 
-	int r = read_key(&k, &e);
+	/* Without stdio, whose buffer would keep a copy. */
+	int r = config_key_read(STDIN_FILENO, "standard input", &k, &e);
 	if (r < 0)
 		return cmd_fail("pubkey", r == -ENOMEM ? EXIT_SYSTEM : EXIT_FAILED, "%s", e.msg);
 	crypto_x25519_public(k, &public_key);

@@ -19,8 +19,8 @@ static bool is_space(char c)
 	return c == ' ' || c == '\t' || c == '\r' || c == '\n';
 }
 
-int config_key_parse(const char *text, size_t len, const char *from, struct key **ret,
-		     struct err *e)
+/* One key in base64 with white space around it. `from` is "key file /path" or the like. */
+static int decode(const char *text, size_t len, const char *from, struct key **ret, struct err *e)
 {
 	_cleanup_secret_ struct key *slot = secret_new();
 	char one[KEY_BASE64];
@@ -99,28 +99,38 @@ static int open_key(const char *path, struct err *e)
 	return mem_steal_fd(&fd);
 }
 
-static int from_file(const char *path, struct key **ret, struct err *e)
+int config_key_read(int fd, const char *from, struct key **ret, struct err *e)
 {
-	_cleanup_close_ int fd = open_key(path, e);
-	char text[CONFIG_KEY_FILE_MAX + 1], from[512];
+	char text[CONFIG_KEY_FILE_MAX + 1];
 	size_t n = 0;
 	ssize_t got;
 	int r;
 
-	if (fd < 0)
-		return fd;
 	do {
 		got = read(fd, text + n, sizeof(text) - n);
 		if (got > 0)
 			n += (size_t)got;
 	} while ((got > 0 && n < sizeof(text)) || (got < 0 && errno == EINTR));
-	snprintf(from, sizeof(from), "key file %s", path);
 	if (got < 0)
 		r = err_sys(e, -errno, "%s", from);
+	else if (n > CONFIG_KEY_FILE_MAX)
+		r = err_set(e, -EINVAL, "%s holds more than %d bytes, accepted: one key", from,
+			    CONFIG_KEY_FILE_MAX);
 	else
-		r = config_key_parse(text, n, from, ret, e);
+		r = decode(text, n, from, ret, e);
 	mem_wipe(text, sizeof(text));
 	return r;
+}
+
+static int from_file(const char *path, struct key **ret, struct err *e)
+{
+	_cleanup_close_ int fd = open_key(path, e);
+	char from[512];
+
+	if (fd < 0)
+		return fd;
+	snprintf(from, sizeof(from), "key file %s", path);
+	return config_key_read(fd, from, ret, e);
 }
 
 static int from_env(const char *name, struct key **ret, struct err *e)
@@ -131,7 +141,7 @@ static int from_env(const char *name, struct key **ret, struct err *e)
 	if (!text)
 		return err_set(e, -ENOENT, "environment variable %s is not set", name);
 	snprintf(from, sizeof(from), "environment variable %s", name);
-	return config_key_parse(text, strlen(text), from, ret, e);
+	return decode(text, strlen(text), from, ret, e);
 }
 
 static int from_secret(const char *name, const struct config_secrets *secrets, struct key **ret,
@@ -153,7 +163,7 @@ static int from_secret(const char *name, const struct config_secrets *secrets, s
 	if (r < 0)
 		return r;
 	snprintf(from, sizeof(from), "Secret entry %s", name);
-	return config_key_parse(text, len, from, ret, e);
+	return decode(text, len, from, ret, e);
 }
 
 int config_resolve_key(const struct config_keyref *ref, const struct config_secrets *secrets,

@@ -34,10 +34,9 @@ struct config_secrets {
 int config_resolve_key(const struct config_keyref *ref, const struct config_secrets *secrets,
 		       struct key **ret, struct err *e);
 
-/* One key in base64 with white space around it, and nothing else. `from` says where it stands:
- * "key file /path" or the like. -EINVAL (all zero, too), -ENOMEM. */
-int config_key_parse(const char *text, size_t len, const char *from, struct key **ret,
-		     struct err *e);
+/* What a descriptor holds: one key as above, and nothing else. `from` says what it is, "standard
+ * input" or the like. -EINVAL, -ENOMEM, or what the system said. */
+int config_key_read(int fd, const char *from, struct key **ret, struct err *e);
 
 struct config_keys {
 	struct key *private_key; /* slot, owned; NULL where the network names none */
