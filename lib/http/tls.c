@@ -155,7 +155,8 @@ int http_tls_parse(const char *what, const struct buf *cert, const struct buf *k
 	return r;
 }
 
-/* RFC 5280 writes "no end" as the year 9999, which is more than a wall has room for. */
+/* RFC 5280 writes "no end" as the year 9999, which is more than a wall has room for; what began
+ * before 1970 began long ago. */
 static struct wall to_wall(const ASN1_TIME *t)
 {
 	int64_t secs;
@@ -164,7 +165,9 @@ static struct wall to_wall(const ASN1_TIME *t)
 	if (!ASN1_TIME_to_tm(t, &tm))
 		return (struct wall){0};
 	secs = timegm(&tm);
-	return (struct wall){secs > INT64_MAX / NS_PER_SEC ? INT64_MAX : secs * NS_PER_SEC};
+	return (struct wall){secs <= 0                       ? 1
+			     : secs > INT64_MAX / NS_PER_SEC ? INT64_MAX
+							     : secs * NS_PER_SEC};
 }
 
 struct wall http_tls_not_before(const SSL_CTX *ctx)
