@@ -247,7 +247,8 @@ START_TEST(wycheproof_vectors)
 }
 END_TEST
 
-#if UNIT_SHORTER(2) == 1 /* a sanitizer has its own way with frames */
+/* A sanitizer has its own way with frames: there the case is not one of the suite. */
+#if UNIT_SHORTER(2) == 1
 /* What the frames of calls that have returned have left; then it is gone. */
 static uint8_t left[16384];
 static __attribute__((noinline)) void look_below(void)
@@ -297,18 +298,15 @@ START_TEST(kdf_wipes_its_stack)
 	ck_assert_uint_eq(found(inner, sizeof(inner)), 0);
 }
 END_TEST
+#define STACK_CASES kdf_wipes_its_stack,
 #else
-START_TEST(kdf_wipes_its_stack)
-{
-}
-END_TEST
+#define STACK_CASES
 #endif
 
 static Suite *suite(void)
 {
 	return UNIT_SUITE("crypto", x25519_known, x25519_low_order, blake2s_known, mac_hmac_kdf,
-			  xchacha_known, kdf_wipes_its_stack, compare_and_siphash,
-			  wycheproof_vectors);
+			  xchacha_known, STACK_CASES compare_and_siphash, wycheproof_vectors);
 }
 
 UNIT_MAIN(suite)
