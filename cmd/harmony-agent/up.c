@@ -337,7 +337,7 @@ int cmd_up(int argc, char **argv)
 	struct err e = {0};
 	if (sandbox_not_dumpable(&e) < 0)
 		return cmd_fail("up", EXIT_SYSTEM, "%s", e.msg);
-	if (limit_raise_files(&e) < 0) /* each network may have listeners and connections */
+	if (limit_raise_files(&e) < 0) /* of probes and scrapes, beside what each network needs */
 		log_warn("fewer connections are possible", LOG_STR("error", e.msg));
 	signal(SIGPIPE, SIG_IGN);
 	event_set_log_callback(on_libevent);
