@@ -159,6 +159,8 @@ __attribute__((format(printf, 2, 3))) static void not_ok(const char *name, const
 	failed_case = true;
 }
 
+static const char *installed;
+
 /* The configuration is DIR/NAME from now on; nobody has read it yet. */
 static void install(const char *name)
 {
@@ -166,6 +168,7 @@ static void install(const char *name)
 	FILE *f;
 	size_t n;
 
+	installed = name;
 	snprintf(from, sizeof(from), "%s/%s", dir, name);
 	snprintf(tmp, sizeof(tmp), "%s/live/.new", dir);
 	snprintf(to, sizeof(to), "%s/live/net.toml", dir);
@@ -267,14 +270,14 @@ static void address_delete(void)
 
 enum what { EDIT, CREATE };
 
-/* One more round of the same: what is to be done, in force and looked at once. */
-static void round_begin(enum what what, unsigned long n)
+/* One more round of the same: what is to be done, in force and looked at once. An edit is always to
+ * the other of the two configurations, also where the last round was one of another case. */
+static void round_begin(enum what what)
 {
-	if (what == CREATE) {
+	if (what == CREATE)
 		link_delete();
-	} else {
-		install(n % 2 ? "b.toml" : "a.toml");
-	}
+	else
+		install(str_eq(installed, "a.toml") ? "b.toml" : "a.toml");
 }
 
 static void round_run(enum what what)
@@ -335,7 +338,7 @@ static void failing_calls(const char *name, enum what what, bool interrupt)
 	for (;; n += step()) {
 		uint64_t before = agent->generation;
 
-		round_begin(what, tried + 1);
+		round_begin(what);
 		fault.fired = false;
 		fault.interrupt = interrupt;
 		fault.left = n;
@@ -360,7 +363,7 @@ static void failing_memory(const char *name)
 	for (;; n += step()) {
 		uint64_t before = agent->generation;
 
-		round_begin(EDIT, tried + 1);
+		round_begin(EDIT);
 		fault_after(n);
 		round_run(EDIT);
 		if (!fault_off())
