@@ -28,7 +28,8 @@ ifeq ($(findstring x86_64,$(shell $(CC) -dumpmachine)),)
 HARDEN := $(filter-out -fcf-protection,$(HARDEN))
 endif
 
-PKGS := libcurl json-c libmnl libnftnl libsodium libssl libcrypto yaml-0.1 libevent \
+# libcurl is loaded when it is needed (lib/http/curl_load.c), and never linked with.
+PKGS := json-c libmnl libnftnl libsodium libssl libcrypto yaml-0.1 libevent \
         libevent_openssl libcap-ng libseccomp zlib
 
 CPPFLAGS += -D_GNU_SOURCE -Ilib -DHARMONY_VERSION='"$(VERSION)"'
@@ -42,8 +43,8 @@ Q := $(if $(V),,@)
 say = $(if $(V),,@printf '  %-6s %s\n' '$(1)' '$(2)';)
 
 # Asked for once, and only where something is compiled.
-pkgs_cflags = $(eval pkgs_cflags := $(shell pkg-config --cflags $(PKGS)))$(pkgs_cflags)
-pkgs_libs   = $(eval pkgs_libs := $(shell pkg-config --libs $(PKGS)) -lm)$(pkgs_libs)
+pkgs_cflags = $(eval pkgs_cflags := $(shell pkg-config --cflags libcurl $(PKGS)))$(pkgs_cflags)
+pkgs_libs   = $(eval pkgs_libs := $(shell pkg-config --libs $(PKGS)) -lm -ldl)$(pkgs_libs)
 check_libs  = $(eval check_libs := $(shell pkg-config --libs check))$(check_libs)
 
 LIB_SRC  := $(sort $(wildcard lib/*/*.c))

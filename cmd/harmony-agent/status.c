@@ -15,6 +15,7 @@
 #include "base/str.h"
 #include "base/time.h"
 #include "control/control.h"
+#include "http/curl_load.h"
 #include "json/json.h"
 
 #define TIMEOUT_MS 5000
@@ -91,8 +92,12 @@ static int ask_http(const char *address, struct json_object **ret, struct err *e
 	_cleanup_buf_ struct buf answer = BUF_INIT(CONTROL_ANSWER_MAX);
 	struct json_limits limits = {CONTROL_ANSWER_MAX, 64};
 	char url[256], why[CURL_ERROR_SIZE] = "";
-	CURL *c = curl_easy_init();
+	int r;
 
+	if ((r = http_curl_load(e)) < 0)
+		return r;
+
+	CURL *c = curl_easy_init();
 	if (!c)
 		return err_sys(e, -ENOMEM, "libcurl");
 	snprintf(url, sizeof(url), "http://%.200s/healthz?always", address);
@@ -102,10 +107,10 @@ static int ask_http(const char *address, struct json_object **ret, struct err *e
 	curl_easy_setopt(c, CURLOPT_ERRORBUFFER, why);
 	curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, take_answer);
 	curl_easy_setopt(c, CURLOPT_WRITEDATA, &answer);
-	CURLcode r = curl_easy_perform(c);
+	CURLcode code = curl_easy_perform(c);
 	curl_easy_cleanup(c);
-	if (r != CURLE_OK)
-		return err_set(e, -ENOTCONN, "%s: %s", url, *why ? why : curl_easy_strerror(r));
+	if (code != CURLE_OK)
+		return err_set(e, -ENOTCONN, "%s: %s", url, *why ? why : curl_easy_strerror(code));
 	if (json_parse(answer.data, answer.len, limits, ret, e) < 0)
 		return err_set(e, -EPROTO, "%s: found something else than an agent's answer", url);
 	if (json_get(*ret, "networks", json_type_array))

@@ -6,6 +6,7 @@
 #include <sodium.h>
 #include <string.h>
 
+#include "http/curl_load.h"
 #include "kube/kube_priv.h"
 
 #define DEFAULT_TIMEOUT_SECS 30
@@ -140,8 +141,10 @@ int kube_client_new(struct event_base *base, struct kube_config *config, struct 
 	c->credential.notify_fd = -1;
 	list_init(&c->users);
 	list_init(&c->calls);
-	if (sodium_init() < 0 || curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
-		r = err_set(e, -EIO, "Kubernetes client: libsodium or libcurl do not start");
+	if (sodium_init() < 0)
+		r = err_set(e, -EIO, "Kubernetes client: libsodium does not start");
+	if (r == 0)
+		r = http_curl_load(e);
 	if (r == 0)
 		r = http_loop_new(base, &c->loop, e);
 	if (r == 0)
