@@ -51,8 +51,7 @@ static int cut_super(const struct virtio_net_hdr *h, struct offload_cut *c)
 		return -EINVAL;
 	c->v6 = p[0] >> 4 == 6;
 	c->tcp = type != VIRTIO_NET_HDR_GSO_UDP_L4;
-	if ((type == VIRTIO_NET_HDR_GSO_TCPV4 && c->v6) ||
-	    (type == VIRTIO_NET_HDR_GSO_TCPV6 && !c->v6) || type == VIRTIO_NET_HDR_GSO_UDP)
+	if (c->tcp && type != (c->v6 ? VIRTIO_NET_HDR_GSO_TCPV6 : VIRTIO_NET_HDR_GSO_TCPV4))
 		return -EINVAL;
 	if (c->v6 ? c->transport < 40 || c->len < 40
 		  : c->transport < 20 || c->transport != (uint32_t)(p[0] & 15) * 4)

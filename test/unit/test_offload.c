@@ -177,6 +177,10 @@ START_TEST(cut_refuses)
 	REFUSE(h.gso_type = VIRTIO_NET_HDR_GSO_TCPV6, len);
 	REFUSE(h.gso_type = VIRTIO_NET_HDR_GSO_UDP, len);
 	REFUSE(h.gso_type = VIRTIO_NET_HDR_GSO_UDP_L4, len);
+	/* What no kernel has said yet, and a mark of congestion on nothing. */
+	REFUSE(h.gso_type = 2, len);
+	REFUSE(h.gso_type = 6, len);
+	REFUSE(h.gso_type = VIRTIO_NET_HDR_GSO_ECN, len);
 	REFUSE(h.csum_start = 24, len);
 	REFUSE(h.csum_start = 0xFFFF, len);
 	REFUSE(h.csum_offset = 0xFFFF, len);
