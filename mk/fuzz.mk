@@ -21,7 +21,7 @@ $(FO)/libharmony.a: $(LIB_SRC:%.c=$(FO)/%.o)
 	$(Q)rm -f $@ && ar rcs $@ $^
 
 $(FO)/fuzz_%: $(FO)/test/fuzz/fuzz_%.o $(FO)/libharmony.a
-	$(call say,LD,$@)clang -fsanitize=fuzzer,address,undefined -o $@ $< $(FO)/libharmony.a $(pkgs_libs)
+	$(call say,LD,$@)clang -fsanitize=fuzzer,address,undefined -o $@ $(filter %.o,$^) $(FO)/libharmony.a $(pkgs_libs)
 
 .PHONY: fuzz fuzz-replay
 fuzz: $(FUZZ:%=$(FO)/fuzz_%) ## run every fuzz target (FUZZ_SECONDS=60 each, FUZZ=name)
@@ -35,12 +35,17 @@ fuzz: $(FUZZ:%=$(FO)/fuzz_%) ## run every fuzz target (FUZZ_SECONDS=60 each, FUZ
 
 # Replays need no clang: the sanitized gcc tree and a main() that feeds files.
 # libFuzzer calls the target by a name that no header declares.
-$(O)/test/fuzz/%.o: CFLAGS += -Wno-missing-prototypes
+$(O)/test/fuzz/%.o: CFLAGS += -Itest/unit -Wno-missing-prototypes
 
 REPLAY_BINS := $(FUZZ_SRC:test/fuzz/%.c=$(O)/replay/%)
 $(O)/replay/%: $(O)/test/fuzz/%.o $(O)/test/fuzz/replay.o $(ARCHIVE)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(ARCHIVE) $(pkgs_libs)
+
+# What a target is compared with.
+OFFLOAD_REFERENCE := test/unit/offloadraw.o test/unit/offloadref.o
+$(FO)/fuzz_offload: $(OFFLOAD_REFERENCE:%=$(FO)/%)
+$(O)/replay/fuzz_offload: $(OFFLOAD_REFERENCE:%=$(O)/%)
 
 .PHONY: replay-bins
 replay-bins: $(REPLAY_BINS)

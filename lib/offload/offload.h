@@ -51,7 +51,7 @@ void offload_cut_write(const struct offload_cut *c, uint32_t i, uint8_t *out);
 
 /* ── joining ────────────────────────────────────────────────────────────────────────────── */
 
-#define OFFLOAD_FLOWS 16 /* open at once; one more flushes the oldest */
+#define OFFLOAD_FLOWS 16 /* open at once; one more flushes one of them, each in its turn */
 #define OFFLOAD_JOIN  64 /* packets in one */
 
 /* One packet, or several joined: a header and the bytes in pieces. */

@@ -1,12 +1,15 @@
 /*
- * lib/offload against a plain reference: packets are built and cut here byte by byte, with
- * checksums of two bytes at a time, and must come out the same.
+ * lib/offload against plain references: packets are built, cut and joined byte by byte, with
+ * checksums of two bytes at a time, and must come out the same. One reference knows packets as
+ * fields (offloadref.h), the other, which the fuzz target has too, as bytes (offloadraw.h); where
+ * both can be asked they must agree.
  */
 #include <endian.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "offload/offload_priv.h"
+#include "offloadraw.h"
 #include "offloadref.h"
 #include "unit.h"
 
@@ -62,9 +65,13 @@ static void compare_cut(const struct ref_packet *p, uint32_t size)
 
 	ck_assert_int_eq(offload_cut(&h, super, len, &c), 0);
 	ck_assert_uint_eq(c.n, n);
+	ck_assert_uint_eq(raw_cut(&h, super, len), n);
 	for (unsigned i = 0; i < n; i++) {
 		uint8_t bytes[REF_BYTES];
 		uint32_t want_len = ref_bytes(&want[i], bytes);
+
+		ck_assert_uint_eq(raw_piece(&h, super, len, i, out), want_len);
+		ck_assert_mem_eq(out, bytes, want_len);
 
 		ck_assert_uint_eq(offload_cut_len(&c, i), want_len);
 		memset(out, 0xAA, want_len + 1);
@@ -226,6 +233,34 @@ static struct offload_gro gro;
 static uint8_t memory[64][REF_BYTES], original[64][REF_BYTES];
 static uint32_t lengths[64];
 
+/* Each of the reference's groups was written, with its bytes and its header; and nothing else. */
+static void compare_groups(unsigned n)
+{
+	static uint8_t want[65536];
+	static struct raw_group groups[RAW_MAX];
+	struct raw_packet p[64];
+
+	for (unsigned i = 0; i < n; i++)
+		p[i] = (struct raw_packet){original[i], lengths[i]};
+	unsigned n_groups = raw_groups(p, n, true, true, groups), found = 0;
+	ck_assert_uint_eq(n_groups, sink.n);
+	for (unsigned k = 0; k < n_groups; k++) {
+		struct virtio_net_hdr h;
+		uint32_t len = raw_whole(p, &groups[k], &h, want);
+		unsigned i = 0;
+
+		while (i < sink.n && (sink.len[i] != len || memcmp(sink.data[i], want, len) != 0 ||
+				      memcmp(&sink.h[i], &h, sizeof(h)) != 0))
+			i++;
+		ck_assert_uint_lt(i, sink.n);
+		sink.len[i] |= 0x80000000; /* taken */
+		found++;
+	}
+	for (unsigned i = 0; i < sink.n; i++)
+		sink.len[i] &= 0x7FFFFFFF;
+	ck_assert_uint_eq(found, sink.n);
+}
+
 /* Packets go in; what comes out, cut again, is the same packets: as many writes as `writes`. */
 static void join(const struct ref_packet *p, unsigned n, unsigned writes)
 {
@@ -241,6 +276,7 @@ static void join(const struct ref_packet *p, unsigned n, unsigned writes)
 	}
 	offload_gro_flush(&gro);
 	ck_assert_uint_eq(sink.n, writes);
+	compare_groups(n);
 	for (unsigned i = 0; i < sink.n; i++) {
 		struct offload_cut c;
 		uint8_t out[REF_BYTES];
@@ -335,6 +371,31 @@ START_TEST(push_ends_it)
 }
 END_TEST
 
+/* What nothing can follow is written as it comes, and does not wait for the end of the batch. */
+START_TEST(ended_at_once)
+{
+	struct ref_packet p[3];
+
+	for (unsigned how = 0; how < 2; how++) {
+		series(p, 3, false, true, 1000);
+		if (how)
+			p[2].flags |= 8;
+		else
+			p[2].payload = 999;
+		memset(&sink, 0, sizeof(sink));
+		offload_gro_init(&gro, collect, &sink);
+		gro.tcp = true;
+		for (unsigned i = 0; i < 3; i++) {
+			ck_assert_uint_eq(sink.n, 0);
+			offload_gro_add(&gro, memory[i], ref_bytes(&p[i], memory[i]));
+		}
+		ck_assert_uint_eq(sink.n, 1);
+		offload_gro_flush(&gro);
+		ck_assert_uint_eq(sink.n, 1);
+	}
+}
+END_TEST
+
 /* Every difference in the headers keeps packets apart. */
 START_TEST(not_joined)
 {
@@ -390,6 +451,7 @@ START_TEST(fixed_id)
 		p[i].id = 0;
 		p[i].df = true;
 		lengths[i] = ref_bytes(&p[i], memory[i]);
+		memcpy(original[i], memory[i], lengths[i]);
 	}
 	memset(&sink, 0, sizeof(sink));
 	offload_gro_init(&gro, collect, &sink);
@@ -398,6 +460,7 @@ START_TEST(fixed_id)
 		offload_gro_add(&gro, memory[i], lengths[i]);
 	offload_gro_flush(&gro);
 	ck_assert_uint_eq(sink.n, 1);
+	compare_groups(3);
 	for (unsigned i = 0; i < 3; i++) {
 		p[i].df = false;
 		lengths[i] = ref_bytes(&p[i], memory[i]);
@@ -488,8 +551,8 @@ static Suite *suite(void)
 {
 	return UNIT_SUITE("offload", sums, cut_all_kinds, cut_flags, cut_only_a_checksum,
 			  cut_behind_a_route, cut_refuses, join_series, join_ecn, join_bounds,
-			  push_ends_it, not_joined, fixed_id, many_flows, order_with_fragments,
-			  switched_off);
+			  push_ends_it, ended_at_once, not_joined, fixed_id, many_flows,
+			  order_with_fragments, switched_off);
 }
 
 UNIT_MAIN(suite)
