@@ -2,7 +2,8 @@
  * lib/wg: lanes and control at the same time. Two engines, each with threads that send and threads
  * that receive, to one peer; the main thread is control for both: it shakes hands again and again,
  * adds and removes peers and prefixes, reads back. For the thread sanitizer above all; without it,
- * that nothing is delivered twice or lost for good.
+ * that nothing is delivered twice or lost for good. And one initiation that all lanes receive at
+ * once, by the device's own queue.
  */
 #include "unit.h"
 
@@ -13,6 +14,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "../../cmd/harmony-wg/handshake.h"
 #include "wg/wg.h"
 #include "wg/wg_priv.h"
 #include "wgpeer.h"
@@ -393,9 +395,144 @@ START_TEST(learnt_while_cleared)
 }
 END_TEST
 
+/* ── one initiation, many times at once ─────────────────────────────────────────────────── */
+
+#define LANES     4
+#define COPIES    8 /* of a message, by each lane, where its source need not be proved */
+#define INITIATED (200 / UNIT_SHORTER(4))
+
+static struct {
+	struct wg_device *d;
+	struct handshake_queue queue;
+	pthread_barrier_t begin, end;
+	_Atomic unsigned through, responses;
+	uint8_t message[148];
+	struct wg_endpoint from;
+	bool load, over;
+	unsigned queued[LANES];
+} once;
+
+static bool count_response(void *user, const struct wg_endpoint *to, const void *b, size_t len)
+{
+	once.responses += wg_kind(b, len) == WG_KIND_RESPONSE;
+	return true;
+}
+
+static const struct wg_ops once_ops = {fill, count_response, drop, wake, NULL};
+
+/* As gate.c does: what the engine admits goes to the queue. */
+static void *admit_thread(void *arg)
+{
+	struct wg_lane *lane = arg;
+
+	while (pthread_barrier_wait(&once.begin), !once.over) {
+		struct wg_endpoint from = once.from;
+
+		for (unsigned i = 0; i < (once.load ? 1 : COPIES); i++) {
+			enum handshake_kind kind =
+				once.load ? HANDSHAKE_PROVED : HANDSHAKE_UNPROVED;
+			bool to_wake;
+
+			if (!once.load) /* copies may come by other ways */
+				from.remote.port++;
+			if (wg_admit(lane, once.message, sizeof(once.message), &from, once.load,
+				     mono_now(),
+				     NULL) == (once.load ? WG_ADMIT_PROVED : WG_ADMIT_YES) &&
+			    handshake_put(&once.queue, once.message, sizeof(once.message), &from,
+					  kind, &to_wake))
+				once.queued[lane->id]++;
+		}
+		atomic_fetch_add(&once.through, 1);
+		pthread_barrier_wait(&once.end);
+	}
+	return NULL;
+}
+
+/* All lanes have it at the same moment, and control works meanwhile. */
+static void all_at_once(void)
+{
+	struct wg_stats before, after;
+	struct mono t = mono_now();
+	unsigned copies = LANES * (once.load ? 1 : COPIES), queued = 0;
+
+	wg_get_stats(once.d, t, &before);
+	memset(once.queued, 0, sizeof(once.queued));
+	once.through = once.responses = 0;
+	pthread_barrier_wait(&once.begin);
+	while (atomic_load(&once.through) < LANES)
+		handshake_work(&once.queue, once.d, 2);
+	pthread_barrier_wait(&once.end);
+	while (handshake_work(&once.queue, once.d, 2))
+		;
+	for (unsigned i = 0; i < LANES; i++)
+		queued += once.queued[i];
+	wg_get_stats(once.d, t, &after);
+	ck_assert_uint_eq(queued, copies);
+	ck_assert_uint_eq(once.responses, 1);
+	ck_assert_uint_eq(after.sessions - before.sessions, 1);
+	ck_assert_uint_eq(after.handshakes[WG_HS_INITIATION] - before.handshakes[WG_HS_INITIATION],
+			  1);
+	ck_assert_uint_eq(after.handshakes[WG_HS_REPLAYED] - before.handshakes[WG_HS_REPLAYED],
+			  copies - 1);
+}
+
+/* The check of its stamp and the taking of it are one: of the copies exactly one is answered. First
+ * as they come, then under load, where each has proved its source and no time must have passed. */
+START_TEST(one_initiation_at_once)
+{
+	static struct wgpeer p[INITIATED];
+	struct side s = {.rng = 3};
+	struct key priv = {{3}};
+	struct wgdev_change c = {.set_private_key = true, .private_key = &priv};
+	struct wg_time t = {mono_now(), wall_now()};
+	struct wg_lane *asking;
+	pthread_t threads[LANES];
+	uint8_t reply[WG_COOKIE_REPLY];
+
+	ck_assert_int_eq(crypto_init(), 0);
+	once.d = wg_new(&once_ops, &s, &crypto_aead_evp, LANES + 1);
+	pthread_mutex_init(&once.queue.put, NULL);
+	pthread_barrier_init(&once.begin, NULL, LANES + 1);
+	pthread_barrier_init(&once.end, NULL, LANES + 1);
+	ck_assert_int_eq(wg_apply(once.d, &c, t), 0);
+	wg_set_up(once.d, true, t);
+	for (unsigned i = 0; i < LANES; i++)
+		pthread_create(&threads[i], NULL, admit_thread, wg_lane_new(once.d));
+	asking = wg_lane_new(once.d);
+	for (uint32_t i = 0; i < INITIATED; i++) {
+		wgpeer_init(&p[i], 0, once.d->public_key.b);
+		memcpy(p[i].priv + 4, &i, sizeof(i));
+		p[i].priv[31] = 64;
+		crypto_x25519_public((const struct key *)p[i].priv, (struct key *)p[i].pub);
+		wg_peer_add(once.d, (const struct key *)p[i].pub);
+		wgpeer_initiation(&p[i], 1700000000, 0, once.message);
+		once.from = where;
+		once.load = false;
+		all_at_once();
+	}
+	for (uint32_t i = 0; i < INITIATED; i++) {
+		memcpy(once.from.remote.addr.b + 1, &i, 2); /* each with its own five at once */
+		wgpeer_initiation(&p[i], 1700000001, 0, once.message);
+		ck_assert_int_eq(
+			wg_admit(asking, once.message, 148, &once.from, true, mono_now(), reply),
+			WG_ADMIT_REPLY);
+		ck_assert(wgpeer_take_cookie(&p[i], reply));
+		wgpeer_initiation(&p[i], 1700000001, 0, once.message);
+		once.load = true;
+		all_at_once();
+	}
+	once.over = true;
+	pthread_barrier_wait(&once.begin);
+	for (unsigned i = 0; i < LANES; i++)
+		pthread_join(threads[i], NULL);
+	wg_free(once.d);
+}
+END_TEST
+
 static Suite *suite(void)
 {
-	return UNIT_SUITE("wg_threads", lanes_and_control, learnt_while_cleared);
+	return UNIT_SUITE("wg_threads", lanes_and_control, learnt_while_cleared,
+			  one_initiation_at_once);
 }
 
 UNIT_MAIN(suite)
