@@ -19,16 +19,15 @@ need wg=wireguard-tools ping=iputils-ping iperf3=iperf3 jq=jq
 seconds=${SOAK_SECONDS:-1800} rate=${RATE:-20M}
 read -r booted _ </proc/uptime
 export PEER_LOG_LEVEL=${PEER_LOG_LEVEL:-info}
-cache=${HARMONY_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/harmony-agent}
 
 others=()
-for program in "$BUILD_DIR/harmony-wg" "$(command -v wireguard-go)" "$cache/wireguard-go-latest/wireguard-go" \
-  "$("$TOP/hack/build-boringtun" --cached 2>/dev/null)"; do
+for program in "$BUILD_DIR/harmony-wg" "$(command -v wireguard-go)" \
+  "$("$TOP/hack/build-go" --cached wireguard-go 2>/dev/null)" "$("$TOP/hack/build-boringtun" --cached 2>/dev/null)"; do
   [ ! -x "$program" ] || [[ ${program##*/} != *${SOAK_WITH:-}* ]] || others+=("$program")
 done
 # Two programs may have one name: the newest wireguard-go is in a folder that says so.
 name_of() {
-  case $1 in *latest/*) echo "${1##*/}, newest" ;; *) echo "${1##*/}" ;; esac
+  case $1 in */wireguard-go-v*/*) echo "${1##*/}, newest" ;; *) echo "${1##*/}" ;; esac
 }
 
 ns_add a
