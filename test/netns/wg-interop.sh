@@ -14,6 +14,8 @@
 #     |      fd00:2::1         |             |      fd00:2::2         |
 #     +------------------------+             +------------------------+
 #
+# The NAT is test/tools/wgmangle.c, as $BUILD_DIR/tools/wgmangle.
+#
 # Theirs is changed as little as possible while it runs (boringtun ends a thread when a peer that it
 # has is changed). Keys are new for each pair: a device that remembers the other's stamps refuses older ones, and
 # boringtun's are ahead of its clock.
@@ -35,7 +37,7 @@ _keys() {
 }
 _end() { # NODE NUMBER PEER-KEY ENDPOINT MTU PSK-FILE KEEPALIVE
   in_ns "$1" wg set wg0 private-key "$TMP/$1.key" listen-port 51820 peer "$3" \
-    ${6:+preshared-key "$6"} allowed-ips 10.9.0.0/24,fd09::/64 endpoint "$4" \
+    ${6:+preshared-key "$6"} allowed-ips 10.9.0.0/24,fd09::/64 ${4:+endpoint "$4"} \
     persistent-keepalive "${7:-off}" &&
     in_ns "$1" ip addr add "10.9.0.$2/24" dev wg0 &&
     in_ns "$1" ip addr add "fd09::$2/64" dev wg0 nodad && in_ns "$1" ip link set wg0 mtu "$5" up
@@ -47,8 +49,25 @@ _pair() { # FAMILY MTU [PSK-FILE] [KEEPALIVE-OF-THEIRS]
   peer_start a harmony-wg wg0 && other_start b && _end a 1 "$b_pub" "$b:51820" "$2" "${3:-}" &&
     _end b 2 "$a_pub" "$a:51820" "$2" "${3:-}" "${4:-}"
 }
+# Node $1 behind a NAT, which stands in the other one.
+_nat_pair() { # NODE SECONDS
+  local outside=192.0.2.2
+  [ "$1" = a ] || outside=192.0.2.1
+  _keys
+  peer_start a harmony-wg wg0 && other_start b && _nat "$1" $outside "$2" || return
+  if [ "$1" = a ]; then
+    _end a 1 "$b_pub" $outside:5000 1420 && _end b 2 "$a_pub" "" 1420
+  else
+    _end a 1 "$b_pub" "" 1420 && _end b 2 "$a_pub" $outside:5000 1420
+  fi
+}
+_nat() { # NODE OTHER-ADDRESS SECONDS
+  bg_ns nat "$([ "$1" = a ] && echo b || echo a)" "$BUILD_DIR/tools/wgmangle" 5000 "$2" 5001 "$2" 51820 nat="$3"
+  sleep 0.2
+}
 _no_wg0() { ! in_ns "$1" ip link show wg0; }
 _unpair() {
+  bg_stop nat
   peer_stop a wg0
   other_stop b
   within 3 _no_wg0 a && within 3 _no_wg0 b
@@ -112,6 +131,27 @@ _new_key() { # NODE OTHER OLD-PUBLIC-KEY ENDPOINT
       endpoint "$4" && _ping a 10.9.0.2 && _ping b 10.9.0.1
 }
 
+# A NAT that forgets after a second: whoever is outside follows, as soon as something has come.
+_forgotten() { # NODE ITS-INNER-ADDRESS OTHER OTHERS-INNER-ADDRESS
+  local before after
+  _nat_pair "$1" 1 && _ping "$1" "$4" || return
+  before=$(in_ns "$3" wg show wg0 endpoints | cut -f 2)
+  sleep 1.5
+  _ping "$1" "$4" || return
+  after=$(in_ns "$3" wg show wg0 endpoints | cut -f 2)
+  echo "$before, then $after"
+  [ "$before" != "$after" ] && in_ns "$3" ping -c 1 -W 2 "$2"
+}
+_kept() {
+  local before
+  bg_stop nat
+  _nat a 192.0.2.2 2
+  in_ns a wg set wg0 peer "$b_pub" persistent-keepalive 1 && _ping a 10.9.0.2 || return
+  before=$(in_ns b wg show wg0 endpoints)
+  sleep 3
+  in_ns b ping -c 1 -W 2 10.9.0.1 && [ "$before" = "$(in_ns b wg show wg0 endpoints)" ]
+}
+
 interop() { # NAME
   check "$1: ours begins" _begun_by a 4
   # One pair lives on through these.
@@ -129,4 +169,9 @@ interop() { # NAME
     check "$1: MTU $mtu" _mtu $mtu
     _unpair
   done
+  check "$1: ours behind a NAT that forgets after a second" _forgotten a 10.9.0.1 b 10.9.0.2
+  check "$1: a persistent keepalive of ours keeps the mapping" _kept
+  _unpair
+  check "$1: theirs behind a NAT that forgets after a second" _forgotten b 10.9.0.2 a 10.9.0.1
+  _unpair
 }
