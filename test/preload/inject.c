@@ -1,32 +1,40 @@
 /*
  * Errors that no kernel gives on demand. LD_PRELOAD with INJECT=FILE: the file is mapped, and says
- * at any moment, as five words that a test writes, how calls on sockets fail:
+ * at any moment, as seven words that a test writes, how calls on sockets fail:
  *
  *     errno of sendmmsg, errno of sendmsg, errno of recvmmsg, calls of recvmmsg ever (counted
- * here), errno of reading the TUN that was made last
+ * here), errno of reading the TUN that was made last, errno of sendmmsg for a message that the
+ * kernel is to cut (UDP_SEGMENT), errno of writing a packet to that TUN that it is to cut (GSO)
  *
  * 0: the call is made; 255 for recvmmsg: abort(3). INJECT_IOCTL=REQUEST[,REQUEST]: these ioctls
- * fail with EINVAL always.
+ * fail with EINVAL always. INJECT_RECV=damage: a bit of the first datagram of more than 2,000 bytes
+ * that recv(2) gives is another.
  */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if_tun.h>
+#include <linux/virtio_net.h>
+#include <netinet/udp.h>
 #include <stdarg.h>
 #include <stdint.h>
+#include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 struct words {
-	_Atomic uint32_t sendmmsg, sendmsg, recvmmsg, received, tun_read;
+	_Atomic uint32_t sendmmsg, sendmsg, recvmmsg, received, tun_read, segmented, tun_gso;
 };
 
 static struct words none, *words = &none;
 static unsigned long refused[4];
 static int tun = -1;
+static bool damage;
 
 __attribute__((constructor)) static void set_up(void)
 {
@@ -40,6 +48,7 @@ __attribute__((constructor)) static void set_up(void)
 	}
 	if (at != MAP_FAILED)
 		words = at;
+	damage = getenv("INJECT_RECV");
 	for (unsigned i = 0; list && *list && i < 4; i++) {
 		char *end;
 
@@ -56,9 +65,47 @@ static int failed(uint32_t error)
 	return error != 0;
 }
 
+static bool is_segmented(struct msghdr *m)
+{
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c))
+		if (c->cmsg_level == SOL_UDP && c->cmsg_type == UDP_SEGMENT)
+			return true;
+	return false;
+}
+
+/* As the kernel does: what is before the one that fails is sent. */
 int sendmmsg(int fd, struct mmsghdr *m, unsigned n, int flags)
 {
-	return failed(words->sendmmsg) ? -1 : REAL(sendmmsg)(fd, m, n, flags);
+	unsigned good = 0;
+
+	while (good < n && !(words->segmented && is_segmented(&m[good].msg_hdr)))
+		good++;
+	if (failed(words->sendmmsg) || (n && !good && failed(words->segmented)))
+		return -1;
+	return REAL(sendmmsg)(fd, m, good, flags);
+}
+
+ssize_t writev(int fd, const struct iovec *iov, int n)
+{
+	struct virtio_net_hdr h;
+
+	if (fd == tun && n > 1 && iov[0].iov_len == sizeof(h)) {
+		memcpy(&h, iov[0].iov_base, sizeof(h));
+		if (h.gso_type != VIRTIO_NET_HDR_GSO_NONE && failed(words->tun_gso))
+			return -1;
+	}
+	return REAL(writev)(fd, iov, n);
+}
+
+ssize_t recv(int fd, void *b, size_t size, int flags)
+{
+	ssize_t n = REAL(recv)(fd, b, size, flags);
+
+	if (damage && n > 2000) {
+		((char *)b)[n / 2] ^= 1;
+		damage = false;
+	}
+	return n;
 }
 
 /* Of Internet sockets alone: the broker is spoken to by sendmsg as well. */
