@@ -246,7 +246,7 @@ static int timeout(struct mono next, struct mono now)
 	return ms < 0 ? 0 : ms > 60000 ? 60000 : (int)ms;
 }
 
-/* Endpoints and stamps change with handshakes. */
+/* Stamps change with handshakes; endpoints also when a peer moves. */
 static void save(struct control *c, struct mono *next)
 {
 	struct wg_stats s;
@@ -254,11 +254,11 @@ static void save(struct control *c, struct mono *next)
 	struct err e = {0};
 
 	wg_get_stats(c->device, now, &s);
-	uint64_t n =
-		s.handshakes[WG_HS_INITIATION] + s.handshakes[WG_HS_RESPONSE] + s.initiations_sent;
-	if (n != c->handshakes)
+	uint64_t n = s.handshakes[WG_HS_INITIATION] + s.handshakes[WG_HS_RESPONSE] +
+		     s.initiations_sent + s.moved;
+	if (n != c->news)
 		c->unsaved = true;
-	c->handshakes = n;
+	c->news = n;
 	if (c->unsaved && (c->end || !mono_before(now, state_next(c->state)))) {
 		c->unsaved = state_save(c->state, c->device, &e) < 0;
 		if (c->unsaved)

@@ -34,7 +34,7 @@ struct control {
 	bool refused;      /* it is, but listen_port could not be bound */
 	bool end;
 	bool unsaved;
-	uint64_t handshakes; /* as of the last look, to see what is unsaved */
+	uint64_t news; /* as counted at the last look, to see what is unsaved */
 	char socket_name[32];
 };
 

@@ -26,6 +26,7 @@ static void engine(const struct control *c, struct buf *b)
 	add(b, "handshakes_given_up", s.handshakes_given_up);
 	add(b, "sessions", s.sessions);
 	add(b, "staged_dropped", s.staged_dropped);
+	add(b, "endpoints_moved", s.moved);
 	add(b, "peers", s.peers);
 	add(b, "under_load", s.under_load);
 }

@@ -117,17 +117,36 @@ static void set_persistent(struct wg_peer *p, uint16_t seconds, struct wg_time n
 		first_keepalive(p, now);
 }
 
+static bool any(const uint8_t stamp[static 12])
+{
+	static const uint8_t none[12];
+
+	return memcmp(stamp, none, sizeof(none)) != 0;
+}
+
+/* Whether wg_save has something to say of it. */
+static bool is_known(const struct wg_peer *p)
+{
+	return any(p->received_stamp) || any(p->sent_stamp);
+}
+
+static void set_endpoint(struct wg_peer *p, const struct ip_endpoint *remote)
+{
+	struct wg_endpoint e = {.remote = *remote}, at = wg_peer_endpoint(p);
+
+	if (is_known(p) && ip_endpoint_cmp(&at.remote, remote) != 0)
+		atomic_fetch_add_explicit(&p->d->moved, 1, memory_order_relaxed);
+	wg_peer_set_endpoint(p, &e);
+}
+
 static int change_peer(struct wg_peer *p, const struct wgdev_peer_change *c, struct wg_time now)
 {
 	int r = 0;
 
 	if (c->set_preshared)
 		r = set_preshared(p, c->preshared_key);
-	if (c->set_endpoint) {
-		struct wg_endpoint e = {.remote = c->endpoint};
-
-		wg_peer_set_endpoint(p, &e);
-	}
+	if (c->set_endpoint)
+		set_endpoint(p, &c->endpoint);
 	if (r == 0)
 		r = set_allowed(p, c);
 	if (c->set_keepalive)
@@ -286,13 +305,6 @@ int wg_get(struct wg_device *d, struct wgdev *ret)
 
 /* ── across a restart ───────────────────────────────────────────────────────────────────── */
 
-static bool any(const uint8_t stamp[static 12])
-{
-	static const uint8_t none[12];
-
-	return memcmp(stamp, none, sizeof(none)) != 0;
-}
-
 void wg_save(struct wg_device *d, void (*cb)(void *user, const struct wg_peer_state *s), void *user)
 {
 	list_for_each (p, &d->peers, struct wg_peer, all) {
@@ -302,7 +314,7 @@ void wg_save(struct wg_device *d, void (*cb)(void *user, const struct wg_peer_st
 
 		memcpy(s.received, p->received_stamp, sizeof(s.received));
 		memcpy(s.sent, p->sent_stamp, sizeof(s.sent));
-		if (any(s.received) || any(s.sent))
+		if (is_known(p))
 			cb(user, &s);
 	}
 }

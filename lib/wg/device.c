@@ -127,6 +127,7 @@ void wg_get_stats(const struct wg_device *d, struct mono now, struct wg_stats *r
 	*ret = d->stats;
 	ret->peers = d->n_peers;
 	ret->staged_dropped = atomic_load_explicit(&d->staged_dropped, memory_order_relaxed);
+	ret->moved = atomic_load_explicit(&d->moved, memory_order_relaxed);
 	ret->under_load = wg_cookie_under_load(d, now);
 	for (unsigned i = 0; i < d->n_lanes; i++) {
 		const struct wg_lane *l = d->lanes[i];

@@ -203,7 +203,10 @@ bool wg_peer_learn(struct wg_peer *p, const struct wg_endpoint *from)
 	if (wg_endpoint_eq(&at, &e))
 		return false;
 	wg_peer_set_endpoint(p, &e);
-	return e.local.family != AF_UNSPEC;
+	if (ip_endpoint_cmp(&at.remote, &e.remote) == 0)
+		return e.local.family != AF_UNSPEC;
+	atomic_fetch_add_explicit(&p->d->moved, 1, memory_order_relaxed);
+	return true;
 }
 
 void wg_peer_check_source(struct wg_peer *p)

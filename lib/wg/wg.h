@@ -329,6 +329,7 @@ struct wg_stats {
 	uint64_t cookies_sent;   /* those of lanes: handed out to be sent */
 	uint64_t sessions;       /* derived, ever */
 	uint64_t staged_dropped; /* by the bound, or given up */
+	uint64_t moved;          /* endpoints that were learnt, or set for a peer with a stamp */
 	uint64_t peers;          /* now */
 	bool under_load;         /* now */
 };

@@ -304,7 +304,7 @@ enum wg_event {
 	WG_E_HANDSHAKE = 1, /* a session is wanted */
 	WG_E_TIMERS = 2,    /* the first data sent or received: look at unanswered, unreplied */
 	WG_E_CONFIRMED = 4, /* next was confirmed */
-	WG_E_SOURCE = 8,    /* a local address was learnt */
+	WG_E_SOURCE = 8,    /* an endpoint was learnt */
 };
 
 /* Of making a session as the initiator; the diagram is in handshake.c. */
@@ -378,8 +378,8 @@ void wg_peer_drop_staged(struct wg_peer *p);
 /* L */
 struct wg_endpoint wg_peer_endpoint(const struct wg_peer *p);
 void wg_peer_set_endpoint(struct wg_peer *p, const struct wg_endpoint *e);
-/* L: the peer was heard from there. True where that has told a new local address, which is then to
- * be checked. */
+/* L: the peer was heard from there. True where that has told something new: then control is to look
+ * at it, by wg_peer_check_source and because it may be saved. */
 bool wg_peer_learn(struct wg_peer *p, const struct wg_endpoint *from);
 void wg_peer_check_source(struct wg_peer *p);
 bool wg_endpoint_eq(const struct wg_endpoint *a, const struct wg_endpoint *b);
@@ -440,6 +440,7 @@ struct wg_device {
 	_Atomic(struct wg_peer *) ready;  /* L: stack */
 	_Atomic uint64_t epoch;           /* L */
 	_Atomic uint64_t staged_dropped;  /* L */
+	_Atomic uint64_t moved;           /* L: struct wg_stats */
 	_Atomic bool up;                  /* L */
 
 	unsigned lanes_max, n_lanes;

@@ -272,6 +272,36 @@ START_TEST(roaming)
 }
 END_TEST
 
+static uint64_t moved(void)
+{
+	struct wg_stats s;
+
+	wg_get_stats(w->d, w->now.mono, &s);
+	return s.moved;
+}
+
+/* Whoever saves endpoints is told of each change of one that a restart is to find. */
+START_TEST(moves_are_told)
+{
+	set_up();
+	world_peer(w, p.pub, "endpoint " B);
+	ck_assert_uint_eq(moved(), 0); /* nothing of it would be saved yet */
+	world_answer(w, &p, A);
+	ck_assert_uint_eq(moved(), 1);
+	in_from(&p, "10.0.0.2", A);
+	ck_assert_uint_eq(moved(), 1);
+	unsigned wakes = w->wakes;
+	in_from(&p, "10.0.0.2", B);
+	ck_assert_uint_eq(moved(), 2);
+	ck_assert_uint_eq(w->wakes, wakes + 1);
+	world_peer(w, p.pub, "endpoint " B);
+	ck_assert_uint_eq(moved(), 2);
+	world_peer(w, p.pub, "endpoint " A);
+	ck_assert_uint_eq(moved(), 3);
+	world_free(w);
+}
+END_TEST
+
 START_TEST(sticky_source)
 {
 	struct wg_endpoint e = world_endpoint(A), got;
@@ -773,10 +803,10 @@ END_TEST
 
 static Suite *suite(void)
 {
-	Suite *s =
-		UNIT_SUITE("wg_session", slots, message_limits, allowed_source, inner_packets, ecn,
-			   roaming, sticky_source, source_follows_route, read_back, replaced,
-			   removed_while_inside, removed_while_ready, removed_and_ready_again);
+	Suite *s = UNIT_SUITE("wg_session", slots, message_limits, allowed_source, inner_packets,
+			      ecn, roaming, moves_are_told, sticky_source, source_follows_route,
+			      read_back, replaced, removed_while_inside, removed_while_ready,
+			      removed_and_ready_again);
 	TCase *day = tcase_create("a_day_on_a_bad_link");
 	TCase *renewed = tcase_create("crossed_and_renewed");
 
