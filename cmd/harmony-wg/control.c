@@ -3,7 +3,10 @@
  * nothing in it needs a lock; the engine's "control" calls are made from here alone.
  *
  * The UDP sockets are open while the interface is up, as with the kernel's WireGuard and
- * wireguard-go: a listen port is configured at any time and bound when the interface comes up.
+ * wireguard-go: a listen port is configured at any time and bound when the interface comes up. Port
+ * 0 is what it is there: set while the sockets are open it has a new port chosen, each time (a `wg
+ * setconf` or `wg syncconf` of a file without ListenPort sets it); and the port that was chosen
+ * stays while the interface is down.
  *
  * A removed interface ends the process, and so does a removed socket file: that is how the tools
  * that this one replaces are stopped (wg-quick(8) does the second). An interface that has gone to
@@ -58,25 +61,44 @@ static void end_by_signal(struct control *c, const char *signal)
 
 /* ── the interface ──────────────────────────────────────────────────────────────────────── */
 
-/* A port that could not be bound is not said to be the device's: who compares what there is with
- * what he wants sees the difference, sets it again, and is answered why it fails. */
-static int come_up(struct control *c, struct err *e)
+/* The sockets are open. */
+static void came_up(struct control *c)
 {
-	struct err why = {0};
-	int r = udp_bind(c->path->udp, c->listen_port, c->fwmark, &why);
-
-	c->refused = r < 0;
-	if (r < 0) {
-		log_error("cannot open the UDP sockets; the next change of port, or of the "
-			  "interface, tries again",
-			  LOG_STR("interface", c->path->tun->name), LOG_STR("error", why.msg));
-		return err_set(e, r, "%s", why.msg);
-	}
+	c->refused = false;
 	c->up = true;
+	if (c->listen_port == 0)
+		c->chosen = c->path->udp->port;
 	wg_set_up(c->device, true, control_now());
 	log_info("up", LOG_STR("interface", c->path->tun->name),
 		 LOG_INT("port", c->path->udp->port));
-	return 0;
+}
+
+/* A port that could not be bound is not said to be the device's: who compares what there is with
+ * what he wants sees the difference, sets it again, and is answered why it fails. */
+static void come_up(struct control *c)
+{
+	struct udp *u = c->path->udp;
+	struct err why = {0};
+	int r = -ENOENT;
+
+	if (c->listen_port == 0 && c->chosen)
+		r = udp_bind(u, c->chosen, c->fwmark, NULL);
+	if (r < 0)
+		r = udp_bind(u, c->listen_port, c->fwmark, &why);
+	c->refused = r < 0;
+	if (r < 0)
+		log_error("cannot open the UDP sockets; the next change of port, or of the "
+			  "interface, tries again",
+			  LOG_STR("interface", c->path->tun->name), LOG_STR("error", why.msg));
+	else
+		came_up(c);
+}
+
+uint16_t control_port(const struct control *c)
+{
+	if (c->path->udp->port || c->refused)
+		return c->path->udp->port;
+	return c->listen_port ? c->listen_port : c->chosen;
 }
 
 static void go_down(struct control *c)
@@ -106,18 +128,20 @@ static bool look(struct control *c, bool *ret_up)
 	return true;
 }
 
-int control_link(struct control *c, struct err *e)
+void control_link(struct control *c)
 {
 	bool up;
 
 	if (!look(c, &up))
-		return 0;
-	if (up)
-		return c->up ? 0 : come_up(c, e);
+		return;
+	if (up) {
+		if (!c->up)
+			come_up(c);
+		return;
+	}
 	c->refused = false;
 	if (c->up)
 		go_down(c);
-	return 0;
 }
 
 struct changes {
@@ -157,7 +181,7 @@ static void notifications(struct control *c)
 		n.link = true;
 	}
 	if (n.link)
-		(void)control_link(c, NULL);
+		control_link(c);
 	if (n.sources)
 		wg_clear_sources(c->device, NULL);
 	if (n.better)
@@ -167,15 +191,18 @@ static void notifications(struct control *c)
 
 /* ── configuration ──────────────────────────────────────────────────────────────────────── */
 
+/* Before all else: where they are refused the request has changed nothing. Where the interface is
+ * up and its port was refused, another one is taken at once. */
 static int apply_sockets(struct control *c, const struct wgdev_change *change, struct err *e)
 {
 	uint16_t port = change->set_listen_port ? change->listen_port : c->listen_port;
 	uint32_t mark = change->set_fwmark ? change->fwmark : c->fwmark;
 	struct udp *u = c->path->udp;
+	bool up;
 	int r = 0;
 
-	/* The same port again rebinds nothing; port 0 keeps the one that was given. */
-	if (change->set_listen_port && u->is_open && port != 0 && port != u->port)
+	/* The same port again rebinds nothing. */
+	if (change->set_listen_port && (u->is_open ? port != u->port : look(c, &up) && up))
 		r = udp_bind(u, port, mark, e);
 	else if (u->is_open && mark != u->mark)
 		r = udp_mark(u, mark, e);
@@ -183,6 +210,8 @@ static int apply_sockets(struct control *c, const struct wgdev_change *change, s
 		return r;
 	c->listen_port = port;
 	c->fwmark = mark;
+	if (change->set_listen_port)
+		c->chosen = port ? 0 : u->port;
 	return 0;
 }
 
@@ -193,11 +222,10 @@ int control_apply(struct control *c, const struct wgdev_change *change, struct e
 	if (r < 0)
 		return r;
 	r = wg_apply(c->device, change, control_now());
-	if (r < 0)
-		return err_sys(e, r, "configuration");
 	state_restore(c->state, c->device, control_now());
-	/* A port that could not be bound may be another now. */
-	return c->up || !change->set_listen_port ? 0 : control_link(c, e);
+	if (c->path->udp->is_open && !c->up)
+		came_up(c);
+	return r < 0 ? err_sys(e, r, "configuration") : 0;
 }
 
 /* ── the loop ───────────────────────────────────────────────────────────────────────────── */
@@ -277,7 +305,7 @@ static void watch_away(struct control *c, struct mono *next)
 
 	if (t->away && !mono_before(mono_now(), c->look_at) && look(c, &up) &&
 	    up != (c->up || c->refused))
-		(void)control_link(c, NULL);
+		control_link(c);
 	if (t->away && mono_before(c->look_at, *next))
 		*next = c->look_at;
 }

@@ -28,6 +28,7 @@ struct control {
 	struct mono look_at;         /* when an interface that is away is asked for again */
 	struct crypto_aead_choice aead;
 	uint16_t listen_port; /* as configured; 0: any */
+	uint16_t chosen;      /* by the kernel, where it is 0; also while the interface is down */
 	uint32_t fwmark;
 	unsigned landlock; /* version; 0: not in force */
 	bool up;           /* the interface is */
@@ -50,10 +51,13 @@ enum {
 
 int control_watch(struct control *c, int fd, uint32_t what, uint32_t events);
 
-/* Looks at the interface: MTU, and up or down with all that follows. Negative errno where the UDP
- * sockets could not be opened, which was logged. */
-int control_link(struct control *c, struct err *e);
-/* Applies a request that was found valid. 0 or -errno. */
+/* Looks at the interface: MTU, and up or down with all that follows. Where the UDP sockets could
+ * not be opened that was logged. */
+void control_link(struct control *c);
+/* The port that it has, or will have when the interface comes up; 0: none, or not known. */
+uint16_t control_port(const struct control *c);
+/* Applies a request that was found valid. 0, or -errno with nothing changed, but for what wg_apply
+ * has done before there was no memory. */
 int control_apply(struct control *c, const struct wgdev_change *change, struct err *e);
 /* Until a signal, or the end of the interface or of the socket file. */
 void control_run(struct control *c);

@@ -267,7 +267,7 @@ static int boot(struct daemon *d, struct err *e)
 		return r;
 	if (d->opt.sandbox && (r = confine_calls(e)) < 0)
 		return r;
-	(void)control_link(&d->control, NULL);
+	control_link(&d->control);
 	return 0;
 }
 

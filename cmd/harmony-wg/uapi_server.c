@@ -233,9 +233,7 @@ static void answer_get(struct uapi_server *s, struct client *k)
 		uapi_format_errno(r, &k->out);
 		return;
 	}
-	k->dev.listen_port = c->path->udp->port ? c->path->udp->port
-			     : c->refused       ? 0
-						: c->listen_port;
+	k->dev.listen_port = control_port(c);
 	k->dev.fwmark = c->fwmark;
 	k->writer = (struct uapi_writer){.dev = &k->dev};
 	k->streaming = true;
