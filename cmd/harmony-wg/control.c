@@ -144,40 +144,14 @@ void control_link(struct control *c)
 		go_down(c);
 }
 
-struct changes {
-	unsigned ifindex;
-	bool link, sources, better, routes;
-};
-
-static void note_change(const struct nl_event *event, void *arg)
-{
-	struct changes *n = arg;
-	bool ours = event->ifindex == n->ifindex;
-
-	if (event->kind == NL_EVENT_LOST) {
-		n->link = n->sources = n->better = n->routes = true;
-	} else if (event->kind == NL_EVENT_LINK) {
-		n->link |= ours;
-		n->better |= !ours;
-	} else if (event->kind == NL_EVENT_ADDR) {
-		n->sources |= event->removed && !ours;
-		n->routes |= !ours;
-	} else if (event->kind == NL_EVENT_ROUTE) {
-		n->better |= !ours;
-		n->routes |= !ours;
-	} else if (event->kind == NL_EVENT_RULE) {
-		n->routes = true;
-	}
-}
-
 static void notifications(struct control *c)
 {
-	struct changes n = {.ifindex = c->path->tun->ifindex};
+	struct notices n = {0};
 	struct err e = {0};
 
-	if (nl_monitor_read(c->monitor, note_change, &n, &e) < 0) {
+	if (notices_read(c->notices, c->path->tun->ifindex, &n, &e) < 0) {
 		log_error("notifications of the kernel have ended", LOG_STR("error", e.msg));
-		epoll_ctl(c->epoll, EPOLL_CTL_DEL, nl_monitor_fd(c->monitor), NULL);
+		epoll_ctl(c->epoll, EPOLL_CTL_DEL, c->notices, NULL);
 		n.link = true;
 	}
 	if (n.link)

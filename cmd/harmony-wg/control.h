@@ -8,7 +8,7 @@
 #include <stdbool.h>
 
 #include "base/err.h"
-#include "netlink/monitor.h"
+#include "notices.h"
 #include "path.h"
 #include "state.h"
 #include "wg/wg.h"
@@ -20,9 +20,8 @@ struct control {
 	struct wg_device *device;
 	struct state *state;
 	struct uapi_server *uapi;
-	struct nl_monitor *monitor;  /* NULL: none could be opened */
 	int epoll, signals, removed; /* removed: inotify of the control socket's directory; or -1 */
-	int routes;                  /* of route.c */
+	int notices, routes;         /* of notices.c, route.c */
 	bool rerouted;               /* the sources of peers are to be checked, at… */
 	struct mono check_at;        /* the soonest */
 	struct mono look_at;         /* when an interface that is away is asked for again */

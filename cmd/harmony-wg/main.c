@@ -213,8 +213,9 @@ static int open_control(struct daemon *d, struct err *e)
 	if (mkdir(UAPI_DIR, 0755) < 0 && errno != EEXIST)
 		return err_sys(e, -errno, "cannot make %s", UAPI_DIR);
 	c->removed = watch_socket(c);
-	if ((r = nl_monitor_open(NETLINK_ROUTE, &c->monitor, e)) < 0 ||
-	    (r = open_socket(d, &fd, e)) < 0)
+	if ((c->notices = notices_open(e)) < 0)
+		return c->notices;
+	if ((r = open_socket(d, &fd, e)) < 0)
 		return r;
 	c->uapi = uapi_server_new(c, fd);
 	if (!c->uapi)
@@ -223,7 +224,7 @@ static int open_control(struct daemon *d, struct err *e)
 	if (r == 0)
 		r = control_watch(c, d->path.control_wake, CONTROL_WAKE, EPOLLIN);
 	if (r == 0)
-		r = control_watch(c, nl_monitor_fd(c->monitor), CONTROL_LINK, EPOLLIN);
+		r = control_watch(c, c->notices, CONTROL_LINK, EPOLLIN);
 	if (r == 0)
 		r = control_watch(c, fd, CONTROL_LISTEN, EPOLLIN);
 	if (r == 0 && c->removed >= 0)
@@ -291,7 +292,6 @@ static void shut_down(struct daemon *d)
 		tx_free(d->workers.queue[i].tx);
 		rx_free(d->workers.queue[i].rx);
 	}
-	nl_monitor_close(c->monitor);
 	state_close(&d->state);
 	udp_free(&d->udp);
 	tun_close(&d->tun);

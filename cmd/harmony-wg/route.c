@@ -44,23 +44,27 @@ static void put(struct request *q, unsigned short type, const void *value, size_
 	q->h.nlmsg_len = NLMSG_ALIGN(q->h.nlmsg_len) + RTA_SPACE((unsigned)len);
 }
 
-/* The interface, 0 where there is no answer, or -errno as the kernel's answer. */
-static int interface_of(const struct nlmsghdr *h, size_t n)
+int route_interface(const struct nlmsghdr *h)
 {
 	const struct rtmsg *r = NLMSG_DATA(h);
-	int len, ifindex = 0;
+	int len = (int)RTM_PAYLOAD(h), ifindex = 0;
 
-	if (!NLMSG_OK(h, n))
-		return 0;
-	if (h->nlmsg_type == NLMSG_ERROR && h->nlmsg_len >= NLMSG_LENGTH(sizeof(struct nlmsgerr)))
-		return ((const struct nlmsgerr *)NLMSG_DATA(h))->error;
-	if (h->nlmsg_type != RTM_NEWROUTE || h->nlmsg_len < NLMSG_LENGTH(sizeof(*r)))
-		return 0;
-	len = (int)RTM_PAYLOAD(h);
 	for (const struct rtattr *a = RTM_RTA(r); RTA_OK(a, len); a = RTA_NEXT(a, len))
 		if (a->rta_type == RTA_OIF && RTA_PAYLOAD(a) == sizeof(ifindex))
 			memcpy(&ifindex, RTA_DATA(a), sizeof(ifindex));
 	return ifindex;
+}
+
+/* The interface, 0 where there is no answer, or -errno as the kernel's answer. */
+static int answer(const struct nlmsghdr *h, size_t n)
+{
+	if (!NLMSG_OK(h, n))
+		return 0;
+	if (h->nlmsg_type == NLMSG_ERROR && h->nlmsg_len >= NLMSG_LENGTH(sizeof(struct nlmsgerr)))
+		return ((const struct nlmsgerr *)NLMSG_DATA(h))->error;
+	if (h->nlmsg_type != RTM_NEWROUTE || h->nlmsg_len < NLMSG_LENGTH(sizeof(struct rtmsg)))
+		return 0;
+	return route_interface(h);
 }
 
 static int ask(int fd, struct request *q)
@@ -79,7 +83,7 @@ static int ask(int fd, struct request *q)
 		n = recvmsg(fd, &got, 0);
 	while (n >= (ssize_t)sizeof(struct nlmsghdr) &&
 	       ((struct nlmsghdr *)b)->nlmsg_seq != sequence);
-	return n < (ssize_t)sizeof(struct nlmsghdr) ? 0 : interface_of((void *)b, (size_t)n);
+	return n < (ssize_t)sizeof(struct nlmsghdr) ? 0 : answer((void *)b, (size_t)n);
 }
 
 bool route_source_ok(int fd, const struct wg_endpoint *to, uint32_t mark)
