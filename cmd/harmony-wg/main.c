@@ -232,14 +232,21 @@ static int open_control(struct daemon *d, struct err *e)
 	return r < 0 ? err_sys(e, r, "epoll") : 0;
 }
 
-static void open_state(struct daemon *d)
+static int open_state(struct daemon *d, struct err *e)
 {
-	struct err e = {0};
+	const struct options *o = &d->opt;
+	struct err why = {0};
 	unsigned uid = d->user.set ? d->user.uid : geteuid();
 	unsigned gid = d->user.set ? d->user.gid : getegid();
+	int r = state_open_dir(&d->state, o->state_dir, uid, gid, &why);
 
-	if (state_open(&d->state, d->opt.state_dir, d->opt.ifname, uid, gid, &e) < 0)
-		log_warn("starting without saved state", LOG_STR("error", e.msg));
+	if (r == -EPERM) /* what was asked for is a mistake */
+		return err_set(e, r, "%s", why.msg);
+	if (r == 0)
+		r = state_open(&d->state, o->state_dir, o->ifname, uid, gid, &why);
+	if (r < 0)
+		log_warn("starting without saved state", LOG_STR("error", why.msg));
+	return 0;
 }
 
 static int boot(struct daemon *d, struct err *e)
@@ -259,7 +266,8 @@ static int boot(struct daemon *d, struct err *e)
 	if (d->opt.tun_offload && !d->tun.tso)
 		log_warn("the interface has no segmentation offload: slower, packet by packet",
 			 LOG_STR("interface", d->tun.name));
-	open_state(d);
+	if ((r = open_state(d, e)) < 0)
+		return r;
 	if (d->opt.sandbox &&
 	    ((r = confine_privileges(&d->user, e)) < 0 ||
 	     (r = confine_files(d->state.dir, SANDBOX_FILES_REPLACE, &d->control.landlock, e)) < 0))

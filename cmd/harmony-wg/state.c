@@ -18,6 +18,7 @@
  */
 #include "state.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -162,32 +163,107 @@ static int lock(struct state *s)
 	return 0;
 }
 
-int state_open(struct state *ret, const char *dir, const char *ifname, unsigned uid, unsigned gid,
-	       struct err *e)
+/* ── the directory ──────────────────────────────────────────────────────────────────────── */
+
+static bool ends_in(const char *name, const char *end)
 {
+	size_t n = strlen(name), m = strlen(end);
+
+	return n > m && str_eq(name + n - m, end);
+}
+
+/* Whether it is a file as this program makes it, of one of these two users. */
+static bool is_file_of(int dir, const char *name, unsigned uid)
+{
+	struct stat st;
+
+	return (ends_in(name, ".state") || ends_in(name, ".state.new") || ends_in(name, ".lock")) &&
+	       fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
+	       (st.st_uid == geteuid() || st.st_uid == uid);
+}
+
+/* What is in it that is not this program's; "" for nothing, or that it cannot be read. */
+static void find_foreign(int dir, unsigned uid, char *ret, size_t size)
+{
+	int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	const struct dirent *entry;
+
+	snprintf(ret, size, "%s", d ? "" : "?");
+	while (d && !*ret && (entry = readdir(d)))
+		if (!str_eq(entry->d_name, ".") && !str_eq(entry->d_name, "..") &&
+		    !is_file_of(dir, entry->d_name, uid))
+			snprintf(ret, size, "%s", entry->d_name);
+	if (d)
+		closedir(d);
+	else
+		mem_close_p(&fd);
+}
+
+/* To another user goes only what is there for this alone: /run or a home given away by a slip of
+ * the pen would be the end of the machine. */
+static int give(int fd, const char *dir, bool made, unsigned uid, unsigned gid, struct err *e)
+{
+	char foreign[64] = "";
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return err_sys(e, -errno, "%s", dir);
+	if (st.st_uid == uid)
+		return 0;
+	if (!made && (st.st_uid != geteuid() || st.st_mode & (S_IRWXG | S_IRWXO)))
+		return err_set(e, -EPERM,
+			       "--user: the state directory %s is not given to another user: it is "
+			       "%o of user %u, and only 0700 of user %u is",
+			       dir, st.st_mode & 07777, st.st_uid, geteuid());
+	if (!made)
+		find_foreign(fd, uid, foreign, sizeof(foreign));
+	if (*foreign)
+		return err_set(e, -EPERM,
+			       "--user: the state directory %s is not given to another user: "
+			       "\"%s\" in it is none of ours",
+			       dir, foreign);
+	return fchown(fd, uid, gid) < 0 ? err_sys(e, -errno, "%s", dir) : 0;
+}
+
+int state_open_dir(struct state *ret, const char *dir, unsigned uid, unsigned gid, struct err *e)
+{
+	_cleanup_close_ int fd = -1;
+	bool made;
 	int r;
 
 	*ret = (struct state){.dir = -1, .lock = -1};
 	if (!*dir)
 		return 0;
-	snprintf(ret->name, sizeof(ret->name), "%s.state", ifname);
-	snprintf(ret->temp, sizeof(ret->temp), "%s.state.new", ifname);
-	if (mkdir(dir, 0700) < 0 && errno != EEXIST)
+	made = mkdir(dir, 0700) == 0;
+	if (!made && errno != EEXIST)
 		return err_sys(e, -errno, "cannot make %s; no state is kept", dir);
-	ret->dir = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (ret->dir < 0)
+	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
 		return err_sys(e, -errno, "cannot open %s; no state is kept", dir);
-	if ((r = lock(ret)) < 0) {
-		mem_close_p(&ret->dir);
-		ret->dir = -1;
-		return err_sys(e, r, "%s/%s is another process's; no state is kept", dir,
-			       ret->name);
+	if (uid != geteuid() && (r = give(fd, dir, made, uid, gid, e)) < 0)
+		return r;
+	ret->dir = mem_steal_fd(&fd);
+	return 0;
+}
+
+int state_open(struct state *s, const char *dir, const char *ifname, unsigned uid, unsigned gid,
+	       struct err *e)
+{
+	int r;
+
+	if (s->dir < 0)
+		return 0;
+	snprintf(s->name, sizeof(s->name), "%s.state", ifname);
+	snprintf(s->temp, sizeof(s->temp), "%s.state.new", ifname);
+	if ((r = lock(s)) < 0) {
+		mem_close_p(&s->dir);
+		s->dir = -1;
+		return err_sys(e, r, "%s/%s is another process's; no state is kept", dir, s->name);
 	}
-	r = load(ret, dir, uid, e);
-	if (uid != geteuid()) {
-		(void)!fchown(ret->dir, uid, gid);
-		(void)!fchownat(ret->dir, ret->name, uid, gid, AT_SYMLINK_NOFOLLOW);
-	}
+	r = load(s, dir, uid, e);
+	if (uid != geteuid())
+		(void)!fchownat(s->dir, s->name, uid, gid, AT_SYMLINK_NOFOLLOW);
 	return r;
 }
 

@@ -20,11 +20,14 @@ struct state {
 	unsigned failed; /* saves, in a row */
 };
 
-/* Opens the directory, which is made where it is missing (0700, of `uid` and `gid`), and reads
- * the interface's file. A file that others may write, or that is damaged, is left alone: -EPERM,
- * -EINVAL; the state is usable then, and empty. -EBUSY: another process keeps that file (one
- * interface name in two network namespaces); then nothing is kept. "" as dir: nothing is kept. */
-int state_open(struct state *ret, const char *dir, const char *ifname, unsigned uid, unsigned gid,
+/* Opens the directory, which is made where it is missing (0700, of `uid` and `gid`). One that is
+ * there is given to them only where it is ours, 0700, and has nothing in it that this program does
+ * not make: else -EPERM. After an error nothing is kept, as with "" as dir. */
+int state_open_dir(struct state *ret, const char *dir, unsigned uid, unsigned gid, struct err *e);
+/* Then reads the interface's file. One that others may write, or that is damaged, is left alone:
+ * -EPERM, -EINVAL; the state is usable then, and empty. -EBUSY: another process keeps that file
+ * (one interface name in two network namespaces); then nothing is kept. */
+int state_open(struct state *s, const char *dir, const char *ifname, unsigned uid, unsigned gid,
 	       struct err *e);
 void state_close(struct state *s);
 
