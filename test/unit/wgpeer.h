@@ -1,7 +1,9 @@
 /*
- * A peer that speaks WireGuard by itself, for tests of lib/wg: written from the paper directly on
- * libsodium and OpenSSL, sharing no line with the engine, so that one mistake does not hide
- * another. It has no timers and no policy: a test tells it each message.
+ * A peer that speaks WireGuard by itself, for tests of lib/wg: written from the paper, sharing no
+ * line with the engine, so that one mistake does not hide another; and for each primitive on the
+ * library that lib/crypto does not use for it. Handshakes and cookies are on OpenSSL (X25519,
+ * ChaCha20-Poly1305, and BLAKE2s, which is lib/crypto's own there), data on libsodium. It has no
+ * timers and no policy: a test tells it each message.
  */
 #ifndef TEST_WGPEER_H
 #define TEST_WGPEER_H
