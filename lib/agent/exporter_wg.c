@@ -15,7 +15,7 @@
 
 #define STATS_MAX 65536
 
-enum family { HANDSHAKES, DROPPED, FALLBACKS, FAMILIES };
+enum family { HANDSHAKES, QUEUE, DROPPED, FALLBACKS, BATCHES, FAMILIES };
 
 struct wg_exporter {
 	struct agent *a;
@@ -27,6 +27,10 @@ static const struct metrics_desc descs[FAMILIES] = {
 			.name = "harmony_wg_handshake_messages_total",
 			.help = "Handshake messages that a harmony-wg received, by outcome.",
 			.labels = METRICS_LABELS("device", "outcome")},
+	[QUEUE] = {.type = METRICS_GAUGE,
+		   .name = "harmony_wg_handshake_queue",
+		   .help = "Handshake messages that wait in a harmony-wg.",
+		   .labels = METRICS_LABELS("device")},
 	[DROPPED] = {.type = METRICS_COUNTER,
 		     .name = "harmony_wg_dropped_total",
 		     .help = "Packets that a harmony-wg dropped, by reason.",
@@ -35,9 +39,14 @@ static const struct metrics_desc descs[FAMILIES] = {
 		       .name = "harmony_wg_offload_fallbacks_total",
 		       .help = "Times that a harmony-wg switched an offload off after an error.",
 		       .labels = METRICS_LABELS("device", "offload")},
+	[BATCHES] = {.type = METRICS_COUNTER,
+		     .name = "harmony_wg_batches_total",
+		     .help = "Packets of a harmony-wg, and the calls that they went through in.",
+		     .labels = METRICS_LABELS("device", "count")},
 };
 
-/* Keys of harmony-wg's statistics; the label is the key without what `cut` bytes are before it. */
+/* Keys of harmony-wg's statistics; the label, where there is one, is the key without what `cut`
+ * bytes are before it. */
 static const struct {
 	enum family family;
 	const char *key;
@@ -56,6 +65,7 @@ static const struct {
 	{HANDSHAKES, "handshake_replayed", 10},
 	{HANDSHAKES, "handshake_flood", 10},
 	{HANDSHAKES, "handshake_nomem", 10},
+	{QUEUE, "handshake_queue", 0},
 	{DROPPED, "no_peer", 0},
 	{DROPPED, "no_endpoint", 0},
 	{DROPPED, "stage_full", 0},
@@ -78,6 +88,14 @@ static const struct {
 	{FALLBACKS, "gso_off_socket", 0},
 	{FALLBACKS, "gso_off_peer", 0},
 	{FALLBACKS, "gro_off", 0},
+	{BATCHES, "tun_reads", 0},
+	{BATCHES, "tx_packets", 0},
+	{BATCHES, "tx_sends", 0},
+	{BATCHES, "rx_datagrams", 0},
+	{BATCHES, "rx_packets", 0},
+	{BATCHES, "gro_joined", 0},
+	{BATCHES, "gro_made", 0},
+	{BATCHES, "tun_writes", 0},
 };
 
 struct answer {
