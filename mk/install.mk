@@ -7,9 +7,11 @@ DOCDIR      ?= $(PREFIX)/share/doc/harmony-agent
 UNITDIR     ?= $(PREFIX)/lib/systemd/system
 TMPFILESDIR ?= $(PREFIX)/lib/tmpfiles.d
 SYSCONFDIR  ?= /etc
-COMPLETIONS := $(PREFIX)/share/bash-completion/completions/harmony-agent \
-               $(PREFIX)/share/zsh/vendor-completions/_harmony-agent \
-               $(PREFIX)/share/fish/vendor_completions.d/harmony-agent.fish
+COMPLETED   := harmony-agent harmony-wg
+BASH_DIR    := $(PREFIX)/share/bash-completion/completions
+ZSH_DIR     := $(PREFIX)/share/zsh/vendor-completions
+FISH_DIR    := $(PREFIX)/share/fish/vendor_completions.d
+COMPLETIONS := $(foreach p,$(COMPLETED),$(BASH_DIR)/$(p) $(ZSH_DIR)/_$(p) $(FISH_DIR)/$(p).fish)
 
 MAN5 := $(sort $(wildcard docs/man/*.5))
 MAN8 := $(sort $(wildcard docs/man/*.8))
@@ -25,9 +27,11 @@ install: all ## install programs, manual pages, systemd unit, completions (DESTD
 	$(Q)sed 's|@BINDIR@|$(BINDIR)|' deploy/systemd/harmony-agent.service >$(DESTDIR)$(UNITDIR)/harmony-agent.service
 	$(Q)chmod 0644 $(DESTDIR)$(UNITDIR)/harmony-agent.service
 	$(Q)$(INSTALL) -D -m 0644 deploy/tmpfiles/harmony-agent.conf $(DESTDIR)$(TMPFILESDIR)/harmony-agent.conf
-	$(Q)$(INSTALL) -D -m 0644 deploy/completions/harmony-agent.bash $(DESTDIR)$(word 1,$(COMPLETIONS))
-	$(Q)$(INSTALL) -D -m 0644 deploy/completions/harmony-agent.zsh $(DESTDIR)$(word 2,$(COMPLETIONS))
-	$(Q)$(INSTALL) -D -m 0644 deploy/completions/harmony-agent.fish $(DESTDIR)$(word 3,$(COMPLETIONS))
+	$(Q)set -e; for p in $(COMPLETED); do \
+		$(INSTALL) -D -m 0644 deploy/completions/$$p.bash $(DESTDIR)$(BASH_DIR)/$$p; \
+		$(INSTALL) -D -m 0644 deploy/completions/$$p.zsh $(DESTDIR)$(ZSH_DIR)/_$$p; \
+		$(INSTALL) -D -m 0644 deploy/completions/$$p.fish $(DESTDIR)$(FISH_DIR)/$$p.fish; \
+	done
 	$(Q)$(INSTALL) -d -m 0755 $(DESTDIR)$(SYSCONFDIR)/harmony-agent
 	$(Q)$(INSTALL) -d -m 0755 $(DESTDIR)$(SYSCONFDIR)/harmony-agent/networks.d
 	$(Q)$(INSTALL) -m 0644 deploy/networks.toml.example $(DESTDIR)$(SYSCONFDIR)/harmony-agent

@@ -31,14 +31,20 @@ static void __attribute__((noreturn)) wait_for_child(int fd)
 	_exit(1);
 }
 
-int background_start(struct background *ret, struct err *e)
+int background_start(struct background *ret, const char *log_file, struct err *e)
 {
 	_cleanup_close_ int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	_cleanup_close_ int log = -1;
 	int fds[2];
 	pid_t pid;
 
 	if (null < 0)
 		return err_sys(e, -errno, "/dev/null");
+	if (log_file) {
+		log = open(log_file, O_WRONLY | O_CREAT | O_APPEND | O_NOCTTY | O_CLOEXEC, 0600);
+		if (log < 0)
+			return err_sys(e, -errno, "log file %s", log_file);
+	}
 	if (pipe2(fds, O_CLOEXEC) < 0)
 		return err_sys(e, -errno, "pipe");
 	pid = fork();
@@ -56,19 +62,22 @@ int background_start(struct background *ret, struct err *e)
 	close(fds[0]);
 	setsid();
 	(void)!chdir("/");
-	*ret = (struct background){fds[1], mem_steal_fd(&null)};
+	*ret = (struct background){fds[1], mem_steal_fd(&null), mem_steal_fd(&log)};
 	return 0;
 }
 
 void background_report(struct background *b, const struct err *e, bool keep_output)
 {
+	int log = b->log >= 0 ? b->log : b->null;
+
 	dup3(b->null, STDIN_FILENO, 0);
-	if (!keep_output) {
+	if (!keep_output || b->log >= 0) {
 		dup3(b->null, STDOUT_FILENO, 0);
-		dup3(b->null, STDERR_FILENO, 0);
-		log_redirect(b->null);
+		dup3(log, STDERR_FILENO, 0);
+		log_redirect(log);
 	}
 	(void)!write(b->report, e, sizeof(*e));
 	mem_close_p(&b->null);
+	mem_close_p(&b->log);
 	mem_close_p(&b->report);
 }

@@ -41,9 +41,8 @@ int control_watch(struct control *c, int fd, uint32_t what, uint32_t events)
 	return epoll_ctl(c->epoll, EPOLL_CTL_ADD, fd, &ev) < 0 ? -errno : 0;
 }
 
-/* Not asked for by a signal: the last that is heard of it, so at the level that is always heard.
- * `error`: what said so, or 0. */
-static void end(struct control *c, const char *why, int error)
+/* The last that is heard of it, so at the level that is always heard. */
+void control_end(struct control *c, const char *why, int error)
 {
 	if (!c->end)
 		log_error("ending", LOG_STR("interface", c->path->tun->name), LOG_STR("why", why),
@@ -118,7 +117,7 @@ static bool look(struct control *c, bool *ret_up)
 	int r = tun_query(t, &mtu, ret_up);
 
 	if (r < 0) {
-		end(c, "interface removed", -r);
+		control_end(c, "interface removed", -r);
 		return false;
 	}
 	atomic_store_explicit(&t->mtu, mtu, memory_order_relaxed);
@@ -222,7 +221,7 @@ static void removed(struct control *c)
 
 		if (ev->mask & (IN_DELETE_SELF | IN_MOVE_SELF | IN_UNMOUNT) ||
 		    (ev->len && strcmp(ev->name, c->socket_name) == 0))
-			end(c, "control socket removed", 0);
+			control_end(c, "control socket removed", 0);
 		at += sizeof(*ev) + ev->len;
 	}
 }
@@ -319,7 +318,7 @@ void control_run(struct control *c)
 			dispatch(c, &ev[i]);
 		int gone = atomic_load(&c->path->tun_gone);
 		if (gone)
-			end(c, "interface removed", gone);
+			control_end(c, "interface removed", gone);
 	}
 	save(c, &(struct mono){0});
 }

@@ -50,6 +50,8 @@ enum {
 
 int control_watch(struct control *c, int fd, uint32_t what, uint32_t events);
 
+/* Ends the loop, not asked for by a signal. `error`: what said so, or 0. */
+void control_end(struct control *c, const char *why, int error);
 /* Looks at the interface: MTU, and up or down with all that follows. Where the UDP sockets could
  * not be opened that was logged. */
 void control_link(struct control *c);

@@ -220,13 +220,13 @@ static int open_control(struct daemon *d, struct err *e)
 	c->uapi = uapi_server_new(c, fd);
 	if (!c->uapi)
 		return err_sys(e, -ENOMEM, "control socket");
+	if ((r = uapi_server_start(c->uapi, e)) < 0)
+		return r;
 	r = control_watch(c, c->signals, CONTROL_SIGNAL, EPOLLIN);
 	if (r == 0)
 		r = control_watch(c, d->path.control_wake, CONTROL_WAKE, EPOLLIN);
 	if (r == 0)
 		r = control_watch(c, c->notices, CONTROL_LINK, EPOLLIN);
-	if (r == 0)
-		r = control_watch(c, fd, CONTROL_LISTEN, EPOLLIN);
 	if (r == 0 && c->removed >= 0)
 		r = control_watch(c, c->removed, CONTROL_REMOVED, EPOLLIN);
 	return r < 0 ? err_sys(e, r, "epoll") : 0;
@@ -317,7 +317,7 @@ int main(int argc, char **argv)
 {
 	static struct daemon d = {.broker = {-1}, .state = {.dir = -1, .lock = -1}};
 	struct err e = {0};
-	struct background background = {-1, -1};
+	struct background background = {-1, -1, -1};
 	int r;
 
 	switch (options_parse(argc, argv, &d.opt, &e)) {
@@ -329,10 +329,11 @@ int main(int argc, char **argv)
 	set_up_log(&d.opt);
 	/* One heap: it is not on the data path, and the filter of system calls stays small. */
 	mallopt(M_ARENA_MAX, 1);
-	if (!d.opt.foreground && background_start(&background, &e) < 0) {
+	if (!d.opt.foreground && background_start(&background, d.opt.log_file, &e) < 0) {
 		fprintf(stderr, "harmony-wg: %s\n", e.msg);
 		return 1;
 	}
+	options_tell(&d.opt);
 	r = boot(&d, &e);
 	if (!d.opt.foreground)
 		background_report(&background, r < 0 ? &e : &(struct err){0}, d.opt.keep_output);

@@ -13,6 +13,12 @@ struct options {
 	const char *state_dir; /* "": none */
 	const char *aead;      /* NULL: the fastest */
 	unsigned queues;
+	unsigned threads;          /* 0: not said */
+	const char *log_file;      /* NULL: none; only in the background */
+	const char *unknown_level; /* NULL: there is none */
+	const char *no_effect[4];  /* what means nothing here */
+	unsigned n_no_effect;
+	bool one_queue;
 	bool foreground;
 	bool gso, gro, tun_offload, sandbox;
 	bool silent, keep_output;
@@ -24,6 +30,8 @@ struct options {
 enum options_result { OPTIONS_RUN, OPTIONS_HELP, OPTIONS_VERSION, OPTIONS_BAD };
 
 enum options_result options_parse(int argc, char **argv, struct options *ret, struct err *e);
+/* Logs what of them is not as it was said. */
+void options_tell(const struct options *o);
 extern const char options_usage[];
 
 #endif

@@ -14,6 +14,7 @@
 #include "uapi_server.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,6 +42,7 @@ struct client {
 	struct uapi_request request;
 	size_t stats; /* bytes of STATS that have come, at the start of a request */
 	bool writing, close;
+	bool only;      /* handed over, connected: there is no other, and its end is ours */
 	bool streaming; /* `writer` has more */
 	struct wgdev dev;
 	struct uapi_writer writer;
@@ -189,6 +191,14 @@ void uapi_server_free(struct uapi_server *s)
 	free(s);
 }
 
+/* What ends by itself, or by what it says. */
+static void lose(struct uapi_server *s, struct client *k)
+{
+	if (k->only)
+		control_end(s->control, "control socket closed", 0);
+	drop(k);
+}
+
 static struct client *place(struct uapi_server *s)
 {
 	struct client *idle = &s->clients[0];
@@ -203,22 +213,48 @@ static struct client *place(struct uapi_server *s)
 	return idle;
 }
 
-void uapi_server_accept(struct uapi_server *s)
+static int take(struct uapi_server *s, int fd, bool only)
 {
-	int fd = accept4(s->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-	struct client *k;
+	struct client *k = place(s);
+	int r;
 
-	if (fd < 0)
-		return;
-	k = place(s);
 	k->fd = fd;
+	k->only = only;
 	k->used = ++s->clock;
 	k->out = BUF_INIT(OUT_MAX);
 	uapi_request_init(&k->request, &s->names);
 	wgdev_init(&k->dev);
-	if (buf_reserve(&k->out, OUT_MAX - 1) < 0 ||
-	    control_watch(s->control, fd, CONTROL_CLIENT + (uint32_t)(k - s->clients), EPOLLIN) < 0)
+	r = buf_reserve(&k->out, OUT_MAX - 1);
+	if (r == 0)
+		r = control_watch(s->control, fd, CONTROL_CLIENT + (uint32_t)(k - s->clients),
+				  EPOLLIN);
+	if (r < 0)
 		drop(k);
+	return r;
+}
+
+void uapi_server_accept(struct uapi_server *s)
+{
+	int fd = accept4(s->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+	if (fd >= 0)
+		(void)take(s, fd, false);
+}
+
+int uapi_server_start(struct uapi_server *s, struct err *e)
+{
+	int listens = 0, r;
+	socklen_t len = sizeof(listens);
+
+	if (getsockopt(s->fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) < 0)
+		return err_sys(e, -errno, "control socket");
+	if (listens)
+		r = control_watch(s->control, s->fd, CONTROL_LISTEN, EPOLLIN);
+	else if (fcntl(s->fd, F_SETFL, O_NONBLOCK) < 0)
+		r = -errno;
+	else
+		r = take(s, mem_steal_fd(&s->fd), true);
+	return r < 0 ? err_sys(e, r, "control socket") : 0;
 }
 
 /* ── answers ────────────────────────────────────────────────────────────────────────────── */
@@ -372,12 +408,12 @@ void uapi_server_client(struct uapi_server *s, uint32_t what, uint32_t events)
 		return;
 	k->used = ++s->clock;
 	if (!k->writing && !read_some(s, k)) {
-		drop(k);
+		lose(s, k);
 		return;
 	}
 	r = flush(k);
 	if (r < 0 || (r > 0 && k->close))
-		drop(k);
+		lose(s, k);
 	else
 		want(s, k, r == 0);
 }

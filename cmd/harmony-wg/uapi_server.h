@@ -15,8 +15,11 @@ struct uapi_server;
  * somebody does. `watch`: an inotify of DIR, or -1; what it has after this is of this socket. */
 int uapi_server_bind(const char *ifname, int watch, int *ret_fd, struct err *e);
 
-/* Serves on a listening socket, which it owns from here. NULL: memory has run out. */
+/* Serves on a socket, which it owns from here. NULL: memory has run out. */
 struct uapi_server *uapi_server_new(struct control *c, int fd);
+/* Begins: whoever connects to it where it listens; else (boringtun-cli's WG_UAPI_FD) the one that
+ * it is connected to, whose end is the device's. */
+int uapi_server_start(struct uapi_server *s, struct err *e);
 void uapi_server_free(struct uapi_server *s);
 
 void uapi_server_accept(struct uapi_server *s);
