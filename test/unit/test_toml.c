@@ -27,6 +27,16 @@ static const char *test_dir(void)
 	return dir && *dir ? dir : "../shared/conformance/toml-1.0";
 }
 
+/* A clone of this tree alone has no such folder, and is in order; who has named one wants it read. */
+static const char *no_cases(void)
+{
+	const char *dir = getenv("TOML_TEST_DIR");
+
+	return dir && *dir ? "no toml-test cases in $TOML_TEST_DIR"
+			   : "optional, no toml-test cases in ../shared/conformance/toml-1.0 "
+			     "($TOML_TEST_DIR)";
+}
+
 static int parse_bytes(const char *text, size_t len, struct cfg_value **ret, struct err *e)
 {
 	/* The exact size on the heap, so that a sanitizer sees one byte past the end. */
@@ -576,8 +586,8 @@ static Suite *suite(void)
 		suite_add_tcase(s, valid);
 		suite_add_tcase(s, invalid);
 	} else {
-		unit_skip("toml_test_valid", "no toml-test cases in $TOML_TEST_DIR");
-		unit_skip("toml_test_invalid", "no toml-test cases in $TOML_TEST_DIR");
+		unit_skip("toml_test_valid", no_cases());
+		unit_skip("toml_test_invalid", no_cases());
 	}
 	return s;
 }
