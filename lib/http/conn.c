@@ -215,12 +215,15 @@ static void refuse(struct http_conn *c, int status)
 
 static void put_allow(struct http_request *req, unsigned methods)
 {
-	_cleanup_buf_ struct buf b = BUF_INIT(0);
+	const char *before = "Allow: ";
 
-	for (unsigned m = HTTP_GET; m <= HTTP_PATCH; m <<= 1)
-		if (methods & m)
-			buf_addf(&b, "%s%s", b.len ? ", " : "", http_method_name(m));
-	http_reply_header(req, "Allow", buf_str(&b));
+	for (unsigned m = HTTP_GET; m <= HTTP_PATCH; m <<= 1) {
+		if (!(methods & m))
+			continue;
+		buf_addf(&req->extra, "%s%s", before, http_method_name(m));
+		before = ", ";
+	}
+	buf_adds(&req->extra, "\r\n");
 }
 
 static void handle(struct http_conn *c)

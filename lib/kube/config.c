@@ -192,6 +192,8 @@ static int get_source(const struct reader *rd, const struct cfg_value *table, co
 	if (r == 0)
 		ret->data = mem_steal(&b.data);
 	buf_wipe(&b);
+	if (r == -ENOMEM)
+		return err_sys(rd->e, r, "kubeconfig");
 	return r < 0 ? err_set(rd->e, r, "line %u: %s: not base64 of a PEM text",
 			       member(table, data_key)->pos.line, data_key)
 		     : 0;

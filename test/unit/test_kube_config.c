@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "base/str.h"
+#include "fault.h"
 #include "kube/kube.h"
 #include "unit.h"
 
@@ -248,12 +249,92 @@ START_TEST(found_by_file_and_by_environment)
 }
 END_TEST
 
+START_TEST(kubeconfig_without_memory)
+{
+	static const char *const contexts[] = {"a", "b"};
+
+	for (size_t i = 0; i < ARRAY_LEN(contexts); i++) {
+		struct kube_config *c = NULL;
+		struct err e = {0};
+		size_t rounds = 0, unnoticed = 0;
+		int r;
+
+		/* What a library keeps from its first use on is no leak. */
+		ck_assert_int_eq(kube_config_parse(GOOD, strlen(GOOD), "/d", NULL, &c, &e), 0);
+		kube_config_free(mem_steal(&c));
+		FAULT_LOOP({
+			r = kube_config_parse(GOOD, strlen(GOOD), "/d", contexts[i], &c, &e);
+			if (r == 0)
+				kube_config_free(mem_steal(&c));
+		})
+		{
+			ck_assert_msg(r == -ENOMEM || r == 0, "%s, allocation %zu: %d, %s",
+				      contexts[i], rounds, r, e.msg);
+			ck_assert_ptr_null(c);
+			ck_assert_msg(r == 0 || strstr(e.msg, "emory"), "allocation %zu: %s",
+				      rounds, e.msg);
+			unnoticed += r == 0;
+			rounds++;
+		}
+		ck_assert_int_eq(r, 0);
+		ck_assert_uint_gt(rounds, 60);
+		/* asprintf that cannot make its result smaller gives it as it is. */
+		ck_assert_uint_le(unnoticed, 3);
+	}
+}
+END_TEST
+
+static int find_in_a_pod(struct err *e)
+{
+	_cleanup_kube_config_ struct kube_config *c = NULL;
+
+	return kube_config_in_cluster(dir, &c, e);
+}
+
+static int find_by_file(struct err *e)
+{
+	_cleanup_kube_config_ struct kube_config *c = NULL;
+	char path[200];
+
+	snprintf(path, sizeof(path), "%s/kubeconfig", dir);
+	return kube_config_find(path, NULL, &c, e);
+}
+
+START_TEST(files_without_memory)
+{
+	static int (*const find[])(struct err *) = {find_in_a_pod, find_by_file};
+
+	set_up();
+	setenv("KUBERNETES_SERVICE_HOST", "fd00::1", 1);
+	setenv("KUBERNETES_SERVICE_PORT", "443", 1);
+	put("namespace", "vpn\n");
+	put("kubeconfig", GOOD);
+	for (size_t i = 0; i < ARRAY_LEN(find); i++) {
+		struct err e = {0};
+		size_t rounds = 0, told = 0;
+		int r;
+
+		FAULT_LOOP(r = find[i](&e))
+		{
+			ck_assert_msg(r == -ENOMEM || r == 0, "%zu, allocation %zu: %d, %s", i,
+				      rounds, r, e.msg);
+			told += r < 0;
+			rounds++;
+		}
+		ck_assert_int_eq(r, 0);
+		ck_assert_uint_gt(told, 5);
+	}
+	tear_down();
+}
+END_TEST
+
 static Suite *suite(void)
 {
 	return UNIT_SUITE("kube_config", in_a_pod, in_a_pod_over_ipv6, pod_refused,
 			  kubeconfig_current_context, kubeconfig_other_context, kubeconfig_in_json,
 			  kubeconfig_refused, kubeconfig_errors_show_no_secret,
-			  found_by_file_and_by_environment);
+			  found_by_file_and_by_environment, kubeconfig_without_memory,
+			  files_without_memory);
 }
 
 UNIT_MAIN(suite)

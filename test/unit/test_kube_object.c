@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/str.h"
+#include "fault.h"
 #include "json/json.h"
 #include "kube/kube_priv.h"
 #include "kube/stream.h"
@@ -149,6 +150,50 @@ START_TEST(taken_lines_leave_nothing_behind)
 }
 END_TEST
 
+/* Two lines in pieces. The number of lines that were read, or what failed. */
+static int read_two(const char *text, struct err *e)
+{
+	struct kube_stream s;
+	struct kube_line line;
+	size_t len = strlen(text), half = len / 2;
+	int n = 0, r;
+
+	kube_stream_init(&s, 4096);
+	r = kube_stream_add(&s, text, half);
+	if (r == 0)
+		r = kube_stream_add(&s, text + half, len - half);
+	while (r == 0 && (r = kube_stream_next(&s, &line, e)) == 1) {
+		n++;
+		kube_object_wipe(line.object);
+		json_object_put(line.event);
+		r = 0;
+		if (n == 2)
+			break;
+	}
+	kube_stream_reset(&s);
+	return r < 0 ? r : n;
+}
+
+START_TEST(lines_without_memory)
+{
+	static const char text[] = SECRET_LINE "\n" SECRET_LINE "\n";
+	struct err e = {0};
+	size_t rounds = 0;
+	int r;
+
+	ck_assert_int_eq(read_two(text, &e), 2);
+	FAULT_LOOP(r = read_two(text, &e))
+	{
+		/* -EINVAL of a line that cannot be read, for whatever reason. */
+		ck_assert_msg(r == -ENOMEM || (r == -EINVAL && str_eq(e.msg, "out of memory")),
+			      "allocation %zu: %d, %s", rounds, r, e.msg);
+		rounds++;
+	}
+	ck_assert_int_eq(r, 2);
+	ck_assert_uint_gt(rounds, 20);
+}
+END_TEST
+
 /* ---- Status ---- */
 
 START_TEST(status_objects)
@@ -247,6 +292,36 @@ START_TEST(bad_entries_are_named_but_not_shown)
 }
 END_TEST
 
+/* check's own assertions take memory. */
+static int count(void *arg, const char *key, const char *data, size_t len, struct err *e)
+{
+	unsigned *n = arg;
+
+	*n += len == 5 && data[len] == '\0';
+	return 0;
+}
+
+START_TEST(entries_without_memory)
+{
+	_cleanup_json_ struct json_object *o = parse(
+		"{\"data\":{\"a\":\"aGVsbG8=\",\"b\":\"aGVsbG8=\"},\"binaryData\":{\"c\":\"\"}}");
+	struct err e = {0};
+	size_t rounds = 0;
+	unsigned n;
+	int r;
+
+	FAULT_LOOP(n = 0; r = kube_object_each(KUBE_SECRET, o, count, &n, &e))
+	{
+		ck_assert_int_eq(r, -ENOMEM);
+		ck_assert_ptr_nonnull(strstr(e.msg, "Cannot allocate memory"));
+		rounds++;
+	}
+	ck_assert_int_eq(r, 0);
+	ck_assert_uint_eq(n, 2);
+	ck_assert_uint_eq(rounds, 2);
+}
+END_TEST
+
 START_TEST(documents_by_name)
 {
 	ck_assert(kube_key_is_document("a.toml") && kube_key_is_document("a.yaml"));
@@ -267,9 +342,10 @@ END_TEST
 static Suite *suite(void)
 {
 	return UNIT_SUITE("kube_object", lines_in_pieces_of_any_size, line_types,
-			  long_lines_are_refused, taken_lines_leave_nothing_behind, status_objects,
-			  secret_entries_are_decoded, configmap_entries,
-			  bad_entries_are_named_but_not_shown, documents_by_name, names);
+			  long_lines_are_refused, taken_lines_leave_nothing_behind,
+			  lines_without_memory, status_objects, secret_entries_are_decoded,
+			  configmap_entries, bad_entries_are_named_but_not_shown,
+			  entries_without_memory, documents_by_name, names);
 }
 
 UNIT_MAIN(suite)

@@ -7,6 +7,7 @@
 
 #include "base/secret.h"
 #include "base/str.h"
+#include "fault.h"
 #include "uapi/uapi.h"
 
 #define A "0101010101010101010101010101010101010101010101010101010101010101"
@@ -662,6 +663,47 @@ START_TEST(request_stream)
 }
 END_TEST
 
+/* What memory fails is told as -ENOMEM, and what follows on the connection is read all the same. */
+START_TEST(request_without_memory)
+{
+	static const char text[] =
+		"set=1\nprivate_key=" PRIVATE "\nreplace_peers=true\npublic_key=" A
+		"\npreshared_key=" B "\nallowed_ip=10.0.0.0/8\nallowed_ip=10.1.0.0/16\n"
+		"allowed_ip=-10.0.0.0/8\npublic_key=" B "\nallowed_ip=fd00::/64\n\nget=1\n\n";
+	const size_t second = sizeof("get=1\n\n") - 1, first = sizeof(text) - 1 - second;
+	struct uapi_request q;
+	struct err e = {0};
+	size_t used, rounds = 0;
+	int r;
+
+	uapi_request_init(&q, NULL);
+	/* The pool that keys live in. */
+	ck_assert_int_eq(uapi_request_feed(&q, text, first, &used), 1);
+	uapi_request_clear(&q);
+	FAULT_LOOP({
+		r = uapi_request_feed(&q, text, sizeof(text) - 1, &used);
+		e = q.err;
+		if (e.code < 0 && (q.is_set || q.change.n_peers || q.private_key))
+			r = -1;
+		if (e.code == 0 && (!q.is_set || q.change.n_peers != 2))
+			r = -2;
+		uapi_request_clear(&q);
+	})
+	{
+		ck_assert_int_eq(r, 1);
+		ck_assert_int_eq(e.code, -ENOMEM);
+		ck_assert_uint_eq(used, first);
+		ck_assert_int_eq(uapi_request_feed(&q, text + used, second, &used), 1);
+		ck_assert(q.err.code == 0 && !q.is_set && !q.close);
+		uapi_request_clear(&q);
+		rounds++;
+	}
+	ck_assert_int_eq(r, 1);
+	ck_assert_int_eq(e.code, 0);
+	ck_assert_uint_ge(rounds, 6);
+}
+END_TEST
+
 START_TEST(request_limits)
 {
 	static const char line[] = "allowed_ip=10.0.0.0/8\n", peer[] = "set=1\npublic_key=" A "\n";
@@ -723,7 +765,7 @@ static Suite *suite(void)
 			  reply_split_at_every_byte, reply_round_trip, reply_dialects,
 			  reply_refused, reply_limits, scope_by_name, request_round_trip,
 			  request_order_has_meaning, request_refused, request_stream,
-			  request_limits, writer_large);
+			  request_without_memory, request_limits, writer_large);
 }
 
 UNIT_MAIN(suite)
