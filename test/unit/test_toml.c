@@ -27,7 +27,8 @@ static const char *test_dir(void)
 	return dir && *dir ? dir : "../shared/conformance/toml-1.0";
 }
 
-/* A clone of this tree alone has no such folder, and is in order; who has named one wants it read. */
+/* A clone of this tree alone has no such folder, and is in order; who has named one wants it read.
+ */
 static const char *no_cases(void)
 {
 	const char *dir = getenv("TOML_TEST_DIR");
