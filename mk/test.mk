@@ -4,7 +4,7 @@
 unit: $(UNIT_BINS)
 
 quickstart: ## the main job, shown step by step (root; KUBE=1 with an API server, CLUSTER=1 on a cluster)
-	$(Q)$(if $(CLUSTER),hack/quickstart-cluster,hack/quickstart)
+	$(Q)BUILD_DIR=$(O) $(if $(CLUSTER),hack/quickstart-cluster,hack/quickstart)
 
 check: $(UNIT_BINS) $(BINS) ## unit tests and the layer check: seconds, no root
 	$(Q)hack/check-layers

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Builds Kubernetes components from Go modules into the cache and prints the folder:
-#   test/kube/build.sh [COMPONENT…]        default: etcd kube-apiserver kubectl
+#   test/kube/build.sh [--check] [COMPONENT…]        default: etcd kube-apiserver kubectl
 # Further components: kube-controller-manager kube-scheduler kube-proxy kubelet helm3 helm4.
 #
 # What is there already is not built again; one build runs at a time. The folder is keyed by the
 # version: ${HARMONY_CACHE:-${XDG_CACHE_HOME:-~/.cache}/harmony-agent}/kube-VERSION. Exit status
 # 77, with one line on standard error that says what to install, where Go is missing or too old.
+# --check builds nothing, and says only whether they are there or Go is.
 #
 # k8s.io/kubernetes requires its staging modules at v0.0.0 and replaces them with folders of its
 # own repository, which does not count when it is a dependency: the tools module made here
@@ -112,15 +113,18 @@ component() {
   mv "$cache/$1.new" "$cache/$1" # whole or not at all
 }
 
+check=
+[ "${1:-}" != --check ] || { check=1 && shift; }
 [ $# -gt 0 ] || set -- etcd kube-apiserver kubectl
 export CGO_ENABLED=0 GOFLAGS=-mod=mod
 for c in "$@"; do
   [ ! -x "$cache/$c" ] || continue
   need_go
+  [ -z "$check" ] || continue
   mkdir -p "$cache"
   exec 8>"$cache/lock"
   flock 8
   [ -x "$cache/$c" ] || component "$c"
   exec 8>&-
 done
-echo "$cache"
+[ -n "$check" ] || echo "$cache"
