@@ -5,6 +5,7 @@
 #ifndef HARMONY_AGENT_COMMANDS_H
 #define HARMONY_AGENT_COMMANDS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* The same for all commands. */
@@ -23,6 +24,7 @@ int cmd_status(int argc, char **argv);
 int cmd_ready(int argc, char **argv);
 int cmd_reload(int argc, char **argv);
 int cmd_devices(int argc, char **argv);
+int cmd_forget(int argc, char **argv);
 int cmd_genkey(int argc, char **argv);
 int cmd_pubkey(int argc, char **argv);
 
@@ -45,5 +47,12 @@ int arg_list_add(struct arg_list *l, const char *cmd, const char *option, const 
 const char *node_name(const char *option);
 
 #define STATE_DIR_DEFAULT "/var/lib/harmony-agent"
+
+/* forget.c: a lock on the state directory, as long as the descriptor is open: `alone`, or together
+ * with other agents. The descriptor; -EWOULDBLOCK where another one is in the way; -errno. */
+int state_dir_lock(const char *dir, bool alone);
+
+/* forget_wait.c: the program's exit status. */
+int forget_wait(const char *daemonset, const char *kubeconfig, unsigned secs);
 
 #endif

@@ -25,6 +25,7 @@ static const struct {
 	{"ready", cmd_ready, "whether the running agent is ready, and why not, for probes"},
 	{"reload", cmd_reload, "have the running agent read its configuration again"},
 	{"devices", cmd_devices, "start userspace devices for an agent in another container"},
+	{"forget", cmd_forget, "remove the keys and what else the agent keeps on this machine"},
 	{"genkey", cmd_genkey, "write a new private key to standard output"},
 	{"pubkey", cmd_pubkey, "read a private key, write its public key"},
 };

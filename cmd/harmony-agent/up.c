@@ -264,6 +264,13 @@ static int start(struct event_base *base, struct settings *s, struct agent **ret
 {
 	struct err e = {0};
 
+	/* For the life of this process: no key is removed beside it. A directory that is not there
+	 * yet, or not ours, is the agent's to tell. */
+	if (state_dir_lock(s->agent.state_dir, false) == -EWOULDBLOCK) {
+		log_error("cannot start: 'harmony-agent forget' empties the state directory",
+			  LOG_STR("directory", s->agent.state_dir));
+		return EXIT_SYSTEM;
+	}
 	/* Where it comes by a file capability; agent_new tells where it is missing. */
 	(void)sandbox_raise_cap(CAP_NET_ADMIN);
 	if (agent_new(base, &s->agent, ret, &e) < 0) {

@@ -3,7 +3,7 @@ _harmony_agent() {
   local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} words=
   COMPREPLY=()
   if [ "$COMP_CWORD" -eq 1 ]; then
-    words="up check plan status ready reload devices genkey pubkey --help --version"
+    words="up check plan status ready reload devices forget genkey pubkey --help --version"
   else
     case $prev in
     -c | --config | --kubeconfig | --userspace | --control | --socket | --program)
@@ -21,7 +21,7 @@ _harmony_agent() {
     --log-level) words="debug info warn error" ;;
     --http) words="off 127.0.0.1:9586 [::1]:9586" ;;
     --kube-taint) words="harmony-agent/not-ready" ;;
-    --kube-secret | --kube-configmap | --kube-publish | --node-name | --network | --poll | --wait | --hold) return ;;
+    --kube-secret | --kube-configmap | --kube-publish | --node-name | --network | --poll | --daemonset | --wait | --hold) return ;;
     *)
       case ${COMP_WORDS[1]} in
       up)
@@ -34,6 +34,7 @@ _harmony_agent() {
       status) words="--json --control --http --help" ;;
       ready) words="--http --startup --wait --hold --help" ;;
       reload) words="--control --help" ;;
+      forget) words="--state-dir --check --stay --daemonset --wait --kubeconfig --log-format --help" ;;
       devices) words="--socket --program --log-format --help" ;;
       esac
       case ${COMP_WORDS[1]}:$cur in

@@ -11,6 +11,7 @@ _harmony_agent() {
     'ready:whether the agent is ready, for probes'
     'reload:read the configuration again'
     'devices:start userspace devices for an agent in another container'
+    'forget:remove the keys that the agent keeps'
     'genkey:write a new private key'
     'pubkey:read a private key, write its public key'
   )
@@ -64,6 +65,11 @@ _harmony_agent() {
         '--startup[the guards are in place, tunnel or not]' '--wait[so long]:seconds:' \
         '--hold[an answer that has not changed]:seconds:' \
         '--help[list the options]' ;;
+    forget)
+      _arguments '--state-dir[what to empty]:directory:_files -/' '--check[remove nothing]' \
+        '--stay[until it is ended]' '--daemonset[wait for it]:NAMESPACE/NAME:' '--wait[so long]:seconds:' \
+        '--kubeconfig[how to reach the API server]:file:_files' \
+        '--log-format[format]:format:(text json)' '--help[list the options]' ;;
     devices)
       _arguments '--socket[listen here]:path:_files' '--program[the device]:path:_files' \
         '--log-format[format]:format:(text json)' '--help[list the options]' ;;
