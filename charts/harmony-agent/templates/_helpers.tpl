@@ -55,3 +55,25 @@ app.kubernetes.io/component: agent
 {{- define "harmony-agent.image" -}}
 {{- printf "%s:%s" .Values.image.repository (default .Chart.AppVersion .Values.image.tag) }}
 {{- end }}
+
+{{- /* Of the hooks of `helm uninstall` (forget.yaml): nobody's selector but their own. */ -}}
+{{- define "harmony-agent.forgetSelectorLabels" -}}
+app.kubernetes.io/name: {{ include "harmony-agent.name" . }}-forget
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "harmony-agent.forgetLabels" -}}
+{{ include "harmony-agent.forgetSelectorLabels" . }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end }}
+
+{{- define "harmony-agent.forgetHook" -}}
+helm.sh/hook: post-delete
+helm.sh/hook-weight: {{ . | quote }}
+helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded,hook-failed
+{{- end }}
+
+{{- define "harmony-agent.forgetResources" -}}
+requests: {cpu: 10m, memory: 16Mi}
+limits: {memory: 64Mi}
+{{- end }}
