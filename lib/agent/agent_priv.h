@@ -141,7 +141,8 @@ struct agent_run {
 	struct agent *a;
 	uint64_t done_ops, failed_ops; /* digests */
 	size_t n_done;
-	char first_done[256]; /* in words */
+	char first_done[256];     /* in words */
+	char first_repaired[256]; /* the same of what was somebody else's doing */
 	bool host_failed;     /* one of them belonged to no network */
 	bool waits;           /* for the launcher */
 	char first_error[ERR_MSG_MAX];
@@ -150,8 +151,10 @@ struct agent_run {
 void agent_audit_applied(void *arg, const struct agent_op *op, int code, const char *msg);
 /* What is wrong with an interface (NULL: none). */
 void agent_audit_error(struct agent_run *run, const char *ifname, const char *msg);
-/* Counts what of a plan repairs drift, and tells of it. */
+/* Counts what of a plan is drift. Where the agent only observes, an Event tells of it. */
 void agent_audit_drift(struct agent *a, const struct agent_plan *p);
+/* An Event about drift that a plan has repaired; after agent_audit_undone. */
+void agent_audit_repaired(struct agent_run *run);
 /* A line for each operation that is not carried out, since the agent only observes. */
 void agent_audit_differs(struct agent *a, const struct agent_plan *p);
 /* To be called after each plan that was carried out: what is done again and again does not stay,

@@ -93,7 +93,12 @@ void agent_audit_applied(void *arg, const struct agent_op *op, int code, const c
 			snprintf(run->first_done, sizeof(run->first_done), "%s", buf_str(&text));
 		if (n && op->kind == AGENT_OP_LINK_CREATE)
 			n->made = mono_now();
-		log_info(is_drift(a, op) ? "drift repaired" : "applied",
+		bool drift = is_drift(a, op);
+
+		if (drift && !run->first_repaired[0])
+			snprintf(run->first_repaired, sizeof(run->first_repaired), "%s",
+				 buf_str(&text));
+		log_info(drift ? "drift repaired" : "applied",
 			 LOG_STR("op", agent_op_name(op->kind)),
 			 LOG_STR("network", n ? n->name : NULL), LOG_STR("change", buf_str(&text)));
 		return;
@@ -127,6 +132,7 @@ void agent_audit_undone(struct agent_run *run, const struct agent_plan *p)
 	a->done_ops = run->done_ops;
 	if (a->done_again < TIMES)
 		return;
+	run->first_repaired[0] = '\0';
 	if (run->n_done == 1)
 		snprintf(msg, sizeof(msg), "the same change does not stay: %s", run->first_done);
 	else
@@ -158,6 +164,7 @@ void agent_audit_differs(struct agent *a, const struct agent_plan *p)
 void agent_audit_drift(struct agent *a, const struct agent_plan *p)
 {
 	const struct agent_op *first = NULL;
+	_cleanup_buf_ struct buf note = BUF_INIT(1024);
 
 	for (size_t i = 0; i < p->n; i++) {
 		if (!is_drift(a, &p->ops[i]))
@@ -166,10 +173,15 @@ void agent_audit_drift(struct agent *a, const struct agent_plan *p)
 		if (!first)
 			first = &p->ops[i];
 	}
-	if (first && a->kube) {
-		_cleanup_buf_ struct buf text = BUF_INIT(512);
+	if (!first || !a->kube || !a->opts->observe_only)
+		return;
+	buf_adds(&note, "not repaired (--observe-only): ");
+	agent_op_text(first, &note);
+	agent_source_kube_event(a->kube, true, "Drift", buf_str(&note));
+}
 
-		agent_op_text(first, &text);
-		agent_source_kube_event(a->kube, false, "DriftRepaired", buf_str(&text));
-	}
+void agent_audit_repaired(struct agent_run *run)
+{
+	if (run->first_repaired[0] && run->a->kube)
+		agent_source_kube_event(run->a->kube, false, "DriftRepaired", run->first_repaired);
 }

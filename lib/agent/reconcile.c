@@ -283,6 +283,7 @@ static bool plan_and_apply(struct agent *a, const struct agent_state *desired,
 	agent_audit_drift(a, &plan);
 	a->pending = agent_apply(a->sys, &plan, choose_backend, agent_audit_applied, &run);
 	agent_audit_undone(&run, &plan);
+	agent_audit_repaired(&run);
 	a->failed_ops = run.failed_ops;
 	a->host_failed = run.host_failed;
 	note_applied(a, &plan);
