@@ -183,7 +183,8 @@ put_config() { _put configmap harmony-agent-config "$@"; }
 put_secret() { _put "secret generic" harmony-agent-keys "$@"; }
 
 http() { in_ns "$1" curl -s --max-time 3 "http://127.0.0.1:9586$2"; }
-health() { http "$1" '/healthz?always' | jq -e "$2" >/dev/null; }
+# Slurped: of no answer at all jq 1.6 says that it is so.
+health() { http "$1" '/healthz?always' | jq -es "length == 1 and (.[0] | $2)" >/dev/null; }
 readyz() { http "$1" /readyz; }
 ready() { [ "$(readyz "$1")" = ok ]; }
 says() { readyz "$1" | grep -q -- "$2"; }
