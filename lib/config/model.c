@@ -27,7 +27,7 @@
 #define STALE_MAX         (7 * 86400)
 #define PROBE_MAX         3600
 
-static const char *const backends[] = {"auto", "kernel", "userspace", "uapi", "netstack", NULL};
+static const char *const backends[] = {"auto", "kernel", "userspace", "uapi", NULL};
 
 const struct config_field config_network_fields[] = {
 	{.name = "enable_wireguard", .read = config_read_bool, .offset = NET(enabled)},

@@ -24,7 +24,6 @@ enum config_backend {
 	CONFIG_BACKEND_KERNEL,
 	CONFIG_BACKEND_USERSPACE, /* start and supervise one of the userspace programs */
 	CONFIG_BACKEND_UAPI,      /* use the device that answers on the UAPI socket */
-	CONFIG_BACKEND_NETSTACK,
 };
 
 enum config_readiness { CONFIG_READY_ALL, CONFIG_READY_ANY, CONFIG_READY_QUORUM };
