@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "agent/backend.h"
 #include "agent/desired.h"
 #include "agent/plan.h"
 #include "agent/source_file.h"
@@ -238,6 +239,7 @@ static int plan_here(const struct settings *s, const struct agent_wanted *w)
 	_cleanup_agent_sys_ struct agent_sys *sys = NULL;
 	_cleanup_agent_state_ struct agent_state desired, observed;
 	_cleanup_agent_plan_ struct agent_plan plan = {0};
+	struct device_probe probe;
 	struct err e = {0};
 
 	agent_state_init(&desired);
@@ -253,7 +255,11 @@ static int plan_here(const struct settings *s, const struct agent_wanted *w)
 	if (r == 0)
 		r = agent_observe(sys, &desired, &observed, &e);
 	if (r == 0)
+		r = device_probe(NULL, &probe, &e);
+	if (r == 0) {
+		agent_backend_settle(&desired, &observed, &probe);
 		r = agent_plan(&desired, &observed, &plan);
+	}
 	if (r < 0)
 		return cmd_fail("plan", EXIT_SYSTEM, "%s", e.msg[0] ? e.msg : "out of memory");
 	for (size_t i = 0; i < observed.n_tunnels; i++)

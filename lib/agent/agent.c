@@ -113,7 +113,9 @@ static int nets_update(struct agent *a, const struct agent_wanted *w)
 			goto nomem;
 		memcpy(net->ifname, c->interface, sizeof(net->ifname));
 		old = agent_net_by_name(a, c->name);
-		if (old && str_eq(old->ifname, net->ifname))
+		net->wish = c->backend;
+		/* Why it was chosen is told of the device that was, as long as it is meant. */
+		if (old && str_eq(old->ifname, net->ifname) && old->wish == net->wish)
 			memcpy(net->backend_why, old->backend_why, sizeof(net->backend_why));
 		net->health = old ? mem_steal(&old->health) : health_new();
 		if (!net->health || set_peers(net->health, c) < 0)

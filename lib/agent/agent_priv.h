@@ -7,6 +7,7 @@
 #define AGENT_AGENT_PRIV_H
 
 #include "agent/agent.h"
+#include "agent/backend.h"
 #include "agent/desired.h"
 #include "agent/docs.h"
 #include "agent/endpoints.h"
@@ -31,6 +32,7 @@ struct event;
 struct agent_net {
 	char *name; /* owned */
 	char ifname[IFNAMSIZ];
+	enum config_backend wish;
 	struct health *health;
 	char backend[64];            /* "kernel", "wireguard-go", …; "" before it was created */
 	char backend_why[192];       /* why this one; "" before it was created */
@@ -143,8 +145,8 @@ struct agent_run {
 	size_t n_done;
 	char first_done[256];     /* in words */
 	char first_repaired[256]; /* the same of what was somebody else's doing */
-	bool host_failed;     /* one of them belonged to no network */
-	bool waits;           /* for the launcher */
+	bool host_failed;         /* one of them belonged to no network */
+	bool waits;               /* for the launcher */
 	char first_error[ERR_MSG_MAX];
 };
 /* An agent_applied_fn; `arg` is a struct agent_run. */

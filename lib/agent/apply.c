@@ -57,7 +57,8 @@ static bool is_running(const struct agent_tunnel *have)
 static bool ends_the_rest(const struct agent_op *op, int code)
 {
 	switch (op->kind) {
-	case AGENT_OP_CONFLICT:
+	case AGENT_OP_CONFLICT: return op->have->owner != AGENT_OWNER_US;
+	case AGENT_OP_LINK_DELETE:
 	case AGENT_OP_LINK_CREATE:
 	case AGENT_OP_LINK_ADOPT:
 	case AGENT_OP_LINK_UP: return true;
@@ -418,6 +419,8 @@ static int run_one(struct run *run, const struct agent_op *op, struct err *e)
 		_cleanup_buf_ struct buf b = BUF_INIT(0);
 
 		agent_op_text(op, &b);
+		if (op->have->owner == AGENT_OWNER_US)
+			return err_set(e, -EOPNOTSUPP, "%s", buf_str(&b));
 		return err_set(e, -EEXIST, "%s; rename or remove it, or choose another interface",
 			       buf_str(&b));
 	}

@@ -283,6 +283,9 @@ static int add_tunnel(struct agent_state *s, const struct agent_wanted_network *
 	t->mss_clamp = n->mss_clamp;
 	t->forward = n->forward;
 	t->adopt = n->backend == CONFIG_BACKEND_UAPI;
+	t->made = n->backend == CONFIG_BACKEND_KERNEL      ? AGENT_MADE_KERNEL
+		  : n->backend == CONFIG_BACKEND_USERSPACE ? AGENT_MADE_USERSPACE
+							   : AGENT_MADE_ANY;
 	t->wg.listen_port = n->listen_port;
 	t->wg.fwmark = mark_of(n, env);
 	t->wg.public_key = wn->public_key;
@@ -440,6 +443,7 @@ int agent_desired_part(const struct agent_wanted_network *wn, const struct confi
 	n.peers = (struct config_peer *)peers;
 	n.n_peers = n_peers;
 	n.mtu = MTU_DEFAULT; /* no path is looked at */
+	n.backend = CONFIG_BACKEND_AUTO;
 	n.masquerade = n.forward = false;
 	n.guard = no_table.guard = no_table.nft = false;
 	part.keys.preshared = none;

@@ -192,6 +192,30 @@ static void text_route(struct buf *b, const struct agent_op *op)
 		buf_addf(b, ", metric %u", op->route->metric);
 }
 
+static const char *made_name(const struct agent_tunnel *want)
+{
+	return want->made == AGENT_MADE_KERNEL ? "kernel" : "userspace";
+}
+
+static void text_conflict(struct buf *b, const struct agent_op *op)
+{
+	const struct agent_tunnel *have = op->have;
+
+	if (have->owner != AGENT_OWNER_US)
+		buf_addf(b,
+			 "name already in use by something else (a %s interface%s%s that carries "
+			 "no mark of the agent)",
+			 have->link_kind[0] ? have->link_kind : "physical",
+			 have->alias[0] ? ", alias " : "", have->alias);
+	else if (have->adopted)
+		buf_addf(b,
+			 "the %s interface that was adopted stays: backend \"%s\" would take the "
+			 "place of what another program has made",
+			 have->link_kind, made_name(op->want));
+	else
+		buf_addf(b, "the %s interface stays: %s", have->link_kind, op->want->problem);
+}
+
 void agent_op_text(const struct agent_op *op, struct buf *b)
 {
 	const char *ifname = agent_op_ifname(op);
@@ -199,14 +223,7 @@ void agent_op_text(const struct agent_op *op, struct buf *b)
 	if (ifname)
 		buf_addf(b, "%s: ", ifname);
 	switch (op->kind) {
-	case AGENT_OP_CONFLICT:
-		buf_addf(
-			b,
-			"name already in use by something else (a %s interface%s%s that carries no "
-			"mark of the agent)",
-			op->have->link_kind[0] ? op->have->link_kind : "physical",
-			op->have->alias[0] ? ", alias " : "", op->have->alias);
-		break;
+	case AGENT_OP_CONFLICT: text_conflict(b, op); break;
 	case AGENT_OP_SYSCTL:
 		buf_addf(b, "sysctl %s: %s -> %s", op->sysctl->key,
 			 op->was ? op->was : "unreadable", op->sysctl->value);
@@ -216,7 +233,12 @@ void agent_op_text(const struct agent_op *op, struct buf *b)
 	case AGENT_OP_RULE_ADD: text_rule(b, op); break;
 	case AGENT_OP_ROUTE_DEL:
 	case AGENT_OP_ROUTE_ADD: text_route(b, op); break;
-	case AGENT_OP_LINK_DELETE: buf_adds(b, "interface removed"); break;
+	case AGENT_OP_LINK_DELETE:
+		buf_adds(b, "interface removed");
+		if (op->want)
+			buf_addf(b, ", a %s one, for backend \"%s\"", op->have->link_kind,
+				 made_name(op->want));
+		break;
 	case AGENT_OP_LINK_RELEASE: buf_adds(b, "adopted interface released"); break;
 	case AGENT_OP_LINK_CREATE: buf_adds(b, "interface created"); break;
 	case AGENT_OP_LINK_ADOPT: buf_adds(b, "existing interface adopted"); break;

@@ -116,11 +116,25 @@ static int plan_create(struct agent_plan *p, const struct agent_tunnel *want)
 	return plan_routes(p, want, NULL);
 }
 
+/* The same interface by another backend: routes and addresses go with the former one. */
+static int plan_again(struct agent_plan *p, const struct agent_tunnel *want,
+		      const struct agent_tunnel *have)
+{
+	return plan_add(p, AGENT_OP_LINK_DELETE, want, have) ? plan_create(p, want) : -ENOMEM;
+}
+
 static int plan_existing(struct agent_plan *p, const struct agent_tunnel *want,
 			 const struct agent_tunnel *have)
 {
 	if (have->unknown)
 		return 0;
+	if (agent_made_differs(want, have)) {
+		if (!have->adopted && !want->problem[0])
+			return plan_again(p, want, have);
+		/* An error, beside which the rest goes on. */
+		if (!plan_add(p, AGENT_OP_CONFLICT, want, have))
+			return -ENOMEM;
+	}
 	/* What can be no WireGuard device is not meant by "uapi" either. */
 	if (have->owner == AGENT_OWNER_FOREIGN &&
 	    (!want->adopt || !agent_is_tunnel_kind(have->link_kind)))

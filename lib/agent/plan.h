@@ -12,12 +12,14 @@
 
 /* In the order in which they stand in a plan. */
 enum agent_op_kind {
-	AGENT_OP_CONFLICT, /* the interface's name is taken: nothing is done, an error is shown */
+	/* The interface's name is taken (nothing is done there), or it cannot be made by the
+	 * backend that is named (the one that is there is kept up): an error is shown. */
+	AGENT_OP_CONFLICT,
 	AGENT_OP_SYSCTL,
 	AGENT_OP_NFT, /* the whole table, in one transaction */
 	AGENT_OP_RULE_DEL,
 	AGENT_OP_ROUTE_DEL,
-	AGENT_OP_LINK_DELETE,
+	AGENT_OP_LINK_DELETE, /* with `want`: to be made again by another backend */
 	AGENT_OP_LINK_CREATE,
 	AGENT_OP_LINK_ADOPT, /* our mark is put on what is there already */
 	AGENT_OP_LINK_MTU,

@@ -121,38 +121,25 @@ static int choose_backend(void *arg, const char *network, struct agent_backend_c
 			  struct err *e)
 {
 	struct agent *a = ((struct agent_run *)arg)->a;
-	const char *program = a->probe.userspace;
-	enum config_backend wish = CONFIG_BACKEND_AUTO;
-
-	for (size_t i = 0; i < a->wanted->config->n_networks; i++)
-		if (str_eq(a->wanted->config->networks[i].name, network))
-			wish = a->wanted->config->networks[i].backend;
-	if (wish == CONFIG_BACKEND_UAPI)
-		return err_set(
-			e, -ENODEV,
-			"backend \"uapi\" uses a device that is there already, and none answers");
-	if (wish == CONFIG_BACKEND_NETSTACK)
-		return err_set(e, -EOPNOTSUPP, "backend \"netstack\" is not part of this program");
-	bool kernel =
-		wish == CONFIG_BACKEND_KERNEL || (wish == CONFIG_BACKEND_AUTO && a->probe.kernel);
-	if (kernel && !a->probe.kernel)
-		return err_set(e, -EOPNOTSUPP, "backend \"kernel\": %s", a->probe.why);
-	if (!kernel && !program[0])
-		return err_set(e, -ENOENT, "no WireGuard: %s", a->probe.why);
-	const char *why = wish == CONFIG_BACKEND_AUTO ? a->probe.why : "configured";
 	struct agent_net *n = agent_net_by_name(a, network);
+	enum config_backend wish = n ? n->wish : CONFIG_BACKEND_AUTO;
+	const char *why = wish == CONFIG_BACKEND_AUTO ? a->probe.why : "configured";
+	struct agent_backend_choice choice;
+	int r = agent_backend_find(&a->probe, wish, &choice, e);
 
+	if (r < 0)
+		return r;
+	bool kernel = choice.kind == DEVICE_KERNEL;
 	if (n && mono_before(mono_now(), n->not_before))
 		return err_set(e, -EAGAIN, "%s has ended %u times within a second of its start",
-			       kernel ? "the interface" : program, n->short_lives);
+			       kernel ? "the interface" : choice.program, n->short_lives);
 	if (!kernel && launcher_comes(a))
-		return err_set(e, -EINPROGRESS, "%s is waited for", program);
-	ret->kind = kernel ? DEVICE_KERNEL : DEVICE_UAPI;
-	ret->program = kernel ? NULL : program;
+		return err_set(e, -EINPROGRESS, "%s is waited for", choice.program);
+	*ret = choice;
 	if (n)
 		snprintf(n->backend_why, sizeof(n->backend_why), "%.190s", why);
 	log_info("backend chosen", LOG_STR("network", network),
-		 LOG_STR("backend", kernel ? "kernel" : program), LOG_STR("why", why));
+		 LOG_STR("backend", kernel ? "kernel" : choice.program), LOG_STR("why", why));
 	return 0;
 }
 
@@ -497,10 +484,12 @@ static void run_once(struct agent *a)
 		r = update_desired(a, &former, start, &e);
 	}
 	bool again = false;
-	if (r < 0)
+	if (r < 0) {
 		failed(a, e.msg, start);
-	else
+	} else {
+		agent_backend_settle(&a->desired, &observed, &a->probe);
 		again = plan_and_apply(a, &a->desired, &observed, start);
+	}
 	a->run_cost_ns = mono_since(mono_now(), start);
 	agent_exporter_reconciled(a->exporter, (double)a->run_cost_ns / (double)NS_PER_SEC);
 	a->hung = a->run_cost_ns > SLOW_NS && any_unknown(&observed);

@@ -138,6 +138,16 @@ bool agent_is_tunnel_kind(const char *link_kind)
 	return str_eq(link_kind, "wireguard") || str_eq(link_kind, "tun");
 }
 
+bool agent_made_differs(const struct agent_tunnel *want, const struct agent_tunnel *have)
+{
+	bool kernel = str_eq(have->link_kind, "wireguard");
+
+	return have->owner == AGENT_OWNER_US && !have->unknown &&
+	       (want->made == AGENT_MADE_KERNEL      ? !kernel
+		: want->made == AGENT_MADE_USERSPACE ? kernel
+						     : false);
+}
+
 bool agent_key_differs(const struct wgdev *want, const struct wgdev *have)
 {
 	return want->private_key && (!have || !key_eq(&want->public_key, &have->public_key));

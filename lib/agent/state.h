@@ -63,6 +63,13 @@ enum agent_owner {
 	AGENT_OWNER_FOREIGN, /* anything else by that name */
 };
 
+/* Which backend is named for an interface. */
+enum agent_made {
+	AGENT_MADE_ANY, /* none: what is there and works is left */
+	AGENT_MADE_KERNEL,
+	AGENT_MADE_USERSPACE,
+};
+
 struct agent_tunnel {
 	char ifname[IFNAMSIZ];
 	const char *network; /* borrowed from the configuration; NULL in an observed state */
@@ -87,14 +94,15 @@ struct agent_tunnel {
 				   * each once */
 	size_t n_closed, cap_closed;
 	bool adopt; /* backend = "uapi": somebody else made the interface, and it is meant */
+	enum agent_made made; /* why it cannot be made so is its `problem`: agent_backend_settle */
 
 	/* observed only */
 	struct agent_pair *pairs; /* which nobody wants */
 	size_t n_pairs, cap_pairs;
 	enum agent_owner owner;
-	bool adopted; /* ours by adoption: the mark says so */
-	bool unknown; /* the device does not answer: the plan leaves the tunnel alone */
-	char problem[256];
+	bool adopted;      /* ours by adoption: the mark says so */
+	bool unknown;      /* the device does not answer: the plan leaves the tunnel alone */
+	char problem[256]; /* in the desired state: see `made` */
 	unsigned ifindex;
 	char link_kind[16]; /* "wireguard", "tun", … */
 	char alias[256];    /* IFALIASZ */
@@ -155,6 +163,9 @@ struct agent_tunnel *agent_state_find(const struct agent_state *s, const char *i
 
 /* Whether a link of that kind may be a WireGuard device: the kernel's, or a program's TUN. */
 bool agent_is_tunnel_kind(const char *link_kind);
+
+/* Whether our interface is there by another backend than the one that is named for it. */
+bool agent_made_differs(const struct agent_tunnel *want, const struct agent_tunnel *have);
 
 /* Whether the device has another private key than it should (h NULL: a new device). Public keys
  * are compared: not every device tells its private one. */

@@ -149,6 +149,8 @@ static void sim_op(struct agent_state *s, const struct agent_op *op)
 			t = agent_state_find(s, ifname);
 		}
 		t->owner = AGENT_OWNER_US;
+		str_copy(t->link_kind, sizeof(t->link_kind),
+			 op->want->made == AGENT_MADE_USERSPACE ? "tun" : "wireguard");
 		break;
 	case AGENT_OP_LINK_ADOPT: t->owner = AGENT_OWNER_US; break;
 	case AGENT_OP_LINK_MTU: t->mtu = op->want->mtu; break;
@@ -257,6 +259,11 @@ static void random_state(struct agent_state *s, bool desired)
 		t->mtu = 1280 + rnd(2) * 100;
 		t->up = desired || rnd(3);
 		t->owner = desired ? AGENT_OWNER_NONE : rnd(5) ? AGENT_OWNER_US : AGENT_OWNER_BLANK;
+		t->made = desired ? (enum agent_made)rnd(3) : AGENT_MADE_ANY;
+		str_copy(t->link_kind, sizeof(t->link_kind),
+			 desired  ? ""
+			 : rnd(2) ? "tun"
+				  : "wireguard");
 		random_peers(&t->wg);
 		for (unsigned j = 0; j < 3; j++)
 			if (rnd(2))
@@ -297,7 +304,8 @@ static const struct wgdev_peer *owner_of(const struct wgdev *d, const struct ip_
 	return NULL;
 }
 
-/* A prefix that somebody owns before and somebody shall own after is owned all the time. */
+/* A prefix that somebody owns before and somebody shall own after is owned all the time, but where
+ * the whole interface is made again. */
 static void check_no_gap(const struct agent_state *desired, const struct agent_state *before,
 			 const struct agent_state *now)
 {
@@ -306,6 +314,8 @@ static void check_no_gap(const struct agent_state *desired, const struct agent_s
 		const struct agent_tunnel *b = agent_state_find(before, w->ifname);
 		const struct agent_tunnel *n = agent_state_find(now, w->ifname);
 
+		if (b && agent_made_differs(w, b))
+			continue;
 		for (unsigned j = 0; b && n && j < N_PREFIXES; j++) {
 			struct ip_prefix p = nth_prefix(j);
 
@@ -333,6 +343,16 @@ START_TEST(plan_converges)
 			check_no_gap(&d, &before, &o);
 		}
 		ck_assert_int_eq(agent_plan(&d, &o, &again), 0);
+		/* A blank interface is taken first, and then made again by the backend that is
+		 * named. */
+		if (again.n && again.ops[0].kind == AGENT_OP_LINK_DELETE && again.ops[0].want &&
+		    agent_state_find(&before, again.ops[0].want->ifname)->owner ==
+			    AGENT_OWNER_BLANK) {
+			for (size_t i = 0; i < again.n; i++)
+				sim_op(&o, &again.ops[i]);
+			agent_plan_clear(&again);
+			ck_assert_int_eq(agent_plan(&d, &o, &again), 0);
+		}
 		if (again.n) {
 			_cleanup_buf_ struct buf b = BUF_INIT(0);
 			agent_op_text(&again.ops[0], &b);
@@ -595,6 +615,71 @@ START_TEST(foreign_interface_is_a_conflict)
 }
 END_TEST
 
+#define MADE_AGAIN                                                                                 \
+	"wg0: interface removed, a tun one, for backend \"kernel\"|wg0: interface created|"        \
+	"wg0: mtu 0 -> 1420|"
+
+START_TEST(another_backend_makes_the_interface_again)
+{
+	struct fixture f;
+	_cleanup_agent_plan_ struct agent_plan p = {0};
+
+	/* Its routes, peers and addresses with it; none is taken away by itself. */
+	both_alike(&f);
+	f.want->made = AGENT_MADE_KERNEL;
+	strcpy(f.have->link_kind, "tun");
+	ck_assert_int_eq(agent_plan(&f.d, &f.o, &p), 0);
+	ck_assert_int_eq(p.ops[0].kind, AGENT_OP_LINK_DELETE);
+	ck_assert_int_eq(p.ops[1].kind, AGENT_OP_LINK_CREATE);
+	ck_assert_uint_eq(p.n, 9);
+	for (size_t i = 1; i < p.n; i++)
+		ck_assert_ptr_null(p.ops[i].have);
+	expect_plan(&f, MADE_AGAIN "wg0: |"
+				   "wg0: peer a (" KEY_A ") added: endpoint 192.0.2.1:51820; "
+				   "keepalive 0s -> 25s; allowed IPs + 10.1.0.0/16, 10.11.0.0/16|"
+				   "wg0: peer b (" KEY_B ") added: endpoint 192.0.2.2:51820; "
+				   "keepalive 0s -> 25s; allowed IPs + 10.2.0.0/16, 10.12.0.0/16|"
+				   "wg0: address 10.100.0.2/24 added|wg0: interface up|"
+				   "wg0: route 10.1.0.0/16 added");
+}
+END_TEST
+
+START_TEST(what_cannot_be_made_again_is_kept_up)
+{
+	struct fixture f;
+
+	both_alike(&f);
+	f.want->made = AGENT_MADE_KERNEL;
+	strcpy(f.have->link_kind, "tun");
+	strcpy(f.want->problem, "the kernel has none");
+	f.have->wg.peers[0].keepalive = 1;
+	expect_plan(&f, "wg0: the tun interface stays: the kernel has none|"
+			"wg0: peer a (" KEY_A "): keepalive 1s -> 25s");
+	/* Another program's is not ours to take away. */
+	both_alike(&f);
+	f.want->made = AGENT_MADE_USERSPACE;
+	strcpy(f.have->link_kind, "wireguard");
+	f.have->adopted = true;
+	expect_plan(&f, "wg0: the wireguard interface that was adopted stays: backend "
+			"\"userspace\" would take the place of what another program has made");
+	/* One that does not answer is left alone, and so is one of the kind that is named. */
+	both_alike(&f);
+	f.want->made = AGENT_MADE_USERSPACE;
+	strcpy(f.have->link_kind, "wireguard");
+	f.have->unknown = true;
+	expect_plan(&f, "");
+	for (unsigned kernel = 0; kernel < 2; kernel++) {
+		both_alike(&f);
+		f.want->made = kernel ? AGENT_MADE_KERNEL : AGENT_MADE_USERSPACE;
+		strcpy(f.have->link_kind, kernel ? "wireguard" : "tun");
+		expect_plan(&f, "");
+		both_alike(&f);
+		strcpy(f.have->link_kind, kernel ? "wireguard" : "tun");
+		expect_plan(&f, "");
+	}
+}
+END_TEST
+
 START_TEST(unwanted_tunnels_go_only_if_ours)
 {
 	struct fixture f;
@@ -705,13 +790,14 @@ END_TEST
 
 static Suite *plan_suite(void)
 {
-	return UNIT_SUITE("plan", plan_converges, plan_leaves_equal_peers_alone,
-			  equal_states_need_nothing, roamed_endpoint_is_not_drift,
-			  own_changes_are_told_from_drift, moved_prefix_is_one_message,
-			  lost_prefix_shrinks, peer_removed_behind_our_back,
-			  foreign_interface_is_a_conflict, unwanted_tunnels_go_only_if_ours,
-			  addresses_are_added_before_others_go, drifted_table_is_replaced,
-			  no_key_material_in_texts, one_of_ten_thousand_is_one_operation);
+	return UNIT_SUITE(
+		"plan", plan_converges, plan_leaves_equal_peers_alone, equal_states_need_nothing,
+		roamed_endpoint_is_not_drift, own_changes_are_told_from_drift,
+		moved_prefix_is_one_message, lost_prefix_shrinks, peer_removed_behind_our_back,
+		foreign_interface_is_a_conflict, another_backend_makes_the_interface_again,
+		what_cannot_be_made_again_is_kept_up, unwanted_tunnels_go_only_if_ours,
+		addresses_are_added_before_others_go, drifted_table_is_replaced,
+		no_key_material_in_texts, one_of_ten_thousand_is_one_operation);
 }
 
 UNIT_MAIN(plan_suite)
