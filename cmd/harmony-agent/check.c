@@ -23,7 +23,8 @@ static const char check_help[] =
 	"usage: harmony-agent check [OPTION…] PATH…\n"
 	"\n"
 	"Validates configuration files, or directories of such, and touches nothing. All findings\n"
-	"are printed, one a line, warnings too.\n"
+	"are printed, one a line, warnings too. Without --keys the result is the same on every\n"
+	"machine.\n"
 	"\n"
 	"  --node-name NAME  selects [network.X.nodes.\"NAME\"] (default: NODE_NAME, the host "
 	"name)\n"
@@ -31,7 +32,7 @@ static const char check_help[] =
 	"  --keys            also read the key files that are named, and compare with them\n"
 	"  --state-dir DIR   with --keys: where generated keys are (default " STATE_DIR_DEFAULT
 	")\n"
-	"  --json            {\"ok\", \"errors\", \"warnings\", \"networks\"}\n"
+	"  --json            {\"ok\", \"keys_read\", \"errors\", \"warnings\", \"networks\"}\n"
 	"\n"
 	"Exit status: 0 good; 1 errors in the configuration; 2 wrong command line, unreadable "
 	"file.\n";
@@ -118,19 +119,56 @@ static void write_texts(struct buf *b, const char *name, const struct config_dia
 	buf_addc(b, ']');
 }
 
+/* Key files and variables that are named, and have to be there where the agent runs. */
+static size_t count_keys(const struct config *c)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < c->n_networks; i++) {
+		const struct config_network *w = &c->networks[i];
+
+		if (!w->enabled)
+			continue;
+		n += w->private_key.path || w->private_key.env;
+		for (size_t j = 0; j < w->n_peers; j++)
+			n += w->peers[j].preshared.path || w->peers[j].preshared.env;
+	}
+	return n;
+}
+
+static void print_text(const struct settings *s, const struct config_diags *diags,
+		       const struct config *c)
+{
+	_cleanup_buf_ struct buf b = BUF_INIT(0);
+	size_t peers = 0, keys = s->keys ? 0 : count_keys(c);
+
+	config_diags_write(diags, &b);
+	fputs(buf_str(&b), stderr);
+	for (size_t i = 0; i < c->n_networks; i++)
+		peers += c->networks[i].n_peers;
+	if (!diags->n_errors)
+		printf("ok: %zu network%s, %zu peer%s\n", c->n_networks,
+		       c->n_networks == 1 ? "" : "s", peers, peers == 1 ? "" : "s");
+	if (keys)
+		fprintf(stderr,
+			"note: %zu key%s named by file or variable %s not looked at "
+			"(--keys)\n",
+			keys, keys == 1 ? "" : "s", keys == 1 ? "was" : "were");
+}
+
 static int print_check(const struct settings *s, const struct config_diags *diags,
 		       const struct config *c)
 {
 	_cleanup_buf_ struct buf b = BUF_INIT(0);
-	size_t peers = 0;
 
 	if (s->json) {
-		buf_addf(&b, "{\"ok\":%s,", diags->n_errors ? "false" : "true");
+		buf_addf(&b, "{\"ok\":%s,\"keys_read\":%s,", diags->n_errors ? "false" : "true",
+			 s->keys ? "true" : "false");
 		write_texts(&b, "errors", diags, false);
 		buf_addc(&b, ',');
 		write_texts(&b, "warnings", diags, true);
 		buf_adds(&b, ",\"networks\":[");
-		for (size_t i = 0; c && i < c->n_networks; i++) {
+		for (size_t i = 0; i < c->n_networks && !diags->n_errors; i++) {
 			buf_adds(&b, i ? ",{\"name\":" : "{\"name\":");
 			json_quote(&b, c->networks[i].name);
 			buf_addf(&b, ",\"peers\":%zu}", c->networks[i].n_peers);
@@ -138,13 +176,7 @@ static int print_check(const struct settings *s, const struct config_diags *diag
 		buf_adds(&b, "]}\n");
 		fputs(buf_str(&b), stdout);
 	} else {
-		config_diags_write(diags, &b);
-		fputs(buf_str(&b), stderr);
-		for (size_t i = 0; c && i < c->n_networks; i++)
-			peers += c->networks[i].n_peers;
-		if (c && !diags->n_errors)
-			printf("ok: %zu network%s, %zu peer%s\n", c->n_networks,
-			       c->n_networks == 1 ? "" : "s", peers, peers == 1 ? "" : "s");
+		print_text(s, diags, c);
 	}
 	return diags->n_errors ? EXIT_FAILED : EXIT_OK;
 }
@@ -171,13 +203,13 @@ int cmd_check(int argc, char **argv)
 		return r;
 	struct agent_wanted_env env = {.node = s.node, .only = s.network, .state_dir = s.state_dir};
 	if (s.keys)
-		r = agent_wanted_load(docs.items, docs.n, &env, true, &w, &diags);
+		r = agent_wanted_read(docs.items, docs.n, &env, true, &w, &diags);
 	else
-		r = config_read_only(docs.items, docs.n, s.node, s.network, &alone, &diags);
-	if (alone && s.network)
+		r = config_read_anyway(docs.items, docs.n, s.node, s.network, &alone, &diags);
+	if (alone && s.network && r != -ENOMEM)
 		r = agent_wanted_check_only(alone, s.network, &diags);
 	const struct config *c = w ? w->config : alone;
-	if (r == 0)
+	if (r != -ENOMEM)
 		r = agent_desired_check(c, &(struct agent_desired_env){.nft = true}, &diags);
 	if (r == -ENOMEM)
 		return cmd_fail("check", EXIT_SYSTEM, "out of memory");
@@ -291,7 +323,7 @@ int cmd_plan(int argc, char **argv)
 	if (r >= 0)
 		return r;
 	struct agent_wanted_env env = {.node = s.node, .only = s.network, .state_dir = s.state_dir};
-	r = agent_wanted_load(docs.items, docs.n, &env, true, &w, &diags);
+	r = agent_wanted_read(docs.items, docs.n, &env, true, &w, &diags);
 	if (r == 0) {
 		struct agent_desired_env machine = {.nft = !s.no_nft, .guard = s.guard};
 

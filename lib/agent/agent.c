@@ -260,7 +260,7 @@ static int read_whole(struct agent *a, const struct agent_docs *docs, struct age
 	struct agent_wanted_env env = wanted_env(a);
 	_cleanup_agent_wanted_ struct agent_wanted *w = NULL;
 	struct agent_desired_env machine = agent_desired_env_of(a);
-	int r = agent_wanted_load(docs->items, docs->n, &env, false, &w, diags);
+	int r = agent_wanted_read(docs->items, docs->n, &env, false, &w, diags);
 
 	if (r == 0)
 		r = agent_desired_check(w->config, &machine, diags);

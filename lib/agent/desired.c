@@ -339,6 +339,19 @@ static int check_guards(const struct config *c, const struct agent_desired_env *
 }
 
 /* Each default route needs a table and a mark of its own. */
+/* What both have is a route that config_read refuses twice already; of a network with an error it
+ * is not known what it wants. */
+static bool is_told(const struct config_network *m, const struct config_network *n)
+{
+	static const sa_family_t families[] = {AF_INET, AF_INET6};
+
+	for (unsigned i = 0; i < ARRAY_LEN(families); i++)
+		if (m->metric == n->metric && has_default(m, families[i]) &&
+		    has_default(n, families[i]))
+			return true;
+	return m->flawed || n->flawed;
+}
+
 static int check_marks(const struct config *c, struct config_diags *diags)
 {
 	int r = 0;
@@ -349,7 +362,8 @@ static int check_marks(const struct config *c, struct config_diags *diags)
 		for (size_t j = 0; n->enabled && uses_rules(n) && j < i && r == 0; j++) {
 			const struct config_network *m = &c->networks[j];
 
-			if (m->enabled && uses_rules(m) && table_mark(m) == table_mark(n))
+			if (m->enabled && uses_rules(m) && table_mark(m) == table_mark(n) &&
+			    !is_told(m, n))
 				r = config_diag_network(
 					diags, n,
 					"found the default route with the mark and table %u, "
@@ -365,7 +379,10 @@ int agent_desired_check(const struct config *c, const struct agent_desired_env *
 {
 	int r = check_guards(c, env, diags);
 
-	return r < 0 ? r : check_marks(c, diags);
+	if (r == 0)
+		r = check_marks(c, diags);
+	config_diags_sort(diags);
+	return r;
 }
 
 int agent_desired(const struct agent_wanted *w, const struct agent_desired_env *env,

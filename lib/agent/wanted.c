@@ -125,6 +125,8 @@ static int load_network(struct agent_wanted_network *wn, const struct agent_want
 	r = config_resolve_keys(n, env->secrets, &wn->keys, diags);
 	if (r < 0)
 		return r == -EINVAL ? 0 : r;
+	if (!wn->keys.private_key && n->flawed)
+		return 0; /* it may be that which was refused */
 	if (!wn->keys.private_key) {
 		if (!env->state_dir)
 			r = err_set(
@@ -141,6 +143,8 @@ static int load_network(struct agent_wanted_network *wn, const struct agent_want
 	}
 	if (!key_is_zero(wn->keys.private_key))
 		crypto_x25519_public(wn->keys.private_key, &wn->public_key);
+	else if (n->flawed)
+		return 0; /* nor is a peer whose key was refused this node */
 	for (size_t i = 0; i < wn->keys.n_preshared; i++)
 		wn->preshared |= wn->keys.preshared[i] != NULL;
 	r = config_check_own_key(n, &wn->public_key, diags);
@@ -151,6 +155,8 @@ int agent_wanted_check_only(const struct config *c, const char *only, struct con
 {
 	char text[ERR_MSG_MAX], shown[STR_SHOW_LEN];
 
+	if (c->unread)
+		return 0; /* it may be there */
 	for (size_t i = 0; i < c->n_networks; i++)
 		if (str_eq(c->networks[i].name, only))
 			return 0;
@@ -160,7 +166,7 @@ int agent_wanted_check_only(const struct config *c, const char *only, struct con
 	return config_diag_add(diags, &(struct config_diag){.text = text});
 }
 
-int agent_wanted_load(const struct config_doc *docs, size_t n_docs,
+int agent_wanted_read(const struct config_doc *docs, size_t n_docs,
 		      const struct agent_wanted_env *env, bool dry, struct agent_wanted **ret,
 		      struct config_diags *diags)
 {
@@ -168,9 +174,11 @@ int agent_wanted_load(const struct config_doc *docs, size_t n_docs,
 
 	if (!w)
 		return -ENOMEM;
-	int r = config_read_only(docs, n_docs, env->node, env->only, &w->config, diags);
-	if (r < 0)
+	int r = config_read_anyway(docs, n_docs, env->node, env->only, &w->config, diags);
+	if (r == -ENOMEM)
 		return r;
+	/* What is refused anyway leaves no new key behind. */
+	dry |= r < 0;
 	if (env->only && (r = agent_wanted_check_only(w->config, env->only, diags)) < 0)
 		return r;
 	w->networks = calloc(w->config->n_networks + 1, sizeof(*w->networks));
@@ -182,10 +190,23 @@ int agent_wanted_load(const struct config_doc *docs, size_t n_docs,
 		if (r < 0)
 			return r;
 	}
-	if (diags->n_errors)
-		return -EINVAL;
+	config_diags_sort(diags);
 	*ret = mem_steal(&w);
 	return 0;
+}
+
+int agent_wanted_load(const struct config_doc *docs, size_t n_docs,
+		      const struct agent_wanted_env *env, bool dry, struct agent_wanted **ret,
+		      struct config_diags *diags)
+{
+	_cleanup_agent_wanted_ struct agent_wanted *w = NULL;
+	int r = agent_wanted_read(docs, n_docs, env, dry, &w, diags);
+
+	if (r == 0 && diags->n_errors)
+		r = -EINVAL;
+	if (r == 0)
+		*ret = mem_steal(&w);
+	return r;
 }
 
 bool agent_wanted_restore_keys(const struct agent_wanted *w, const struct agent_wanted_env *env)

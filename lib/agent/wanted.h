@@ -31,8 +31,14 @@ struct agent_wanted_env {
 	const struct config_secrets *secrets; /* NULL: no Secret at hand */
 };
 
-/* 0, -EINVAL (see diags), -ENOMEM. A missing private key is generated into state_dir (0600,
- * written whole or not at all) unless `dry` is set, which then leaves the key all zero. */
+/* 0, or -ENOMEM. What is wrong is in diags, and then *ret is not to be put in force, but to be
+ * looked at for more (agent_desired_check), so that all is told at once. A missing private key is
+ * generated into state_dir (0600, written whole or not at all) unless something is wrong before, or
+ * `dry` is set: that leaves the key all zero. */
+int agent_wanted_read(const struct config_doc *docs, size_t n_docs,
+		      const struct agent_wanted_env *env, bool dry, struct agent_wanted **ret,
+		      struct config_diags *diags);
+/* The same with -EINVAL, and nothing in *ret, where something is wrong. */
 int agent_wanted_load(const struct config_doc *docs, size_t n_docs,
 		      const struct agent_wanted_env *env, bool dry, struct agent_wanted **ret,
 		      struct config_diags *diags);

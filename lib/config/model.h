@@ -101,6 +101,7 @@ struct config_network {
 	struct ip_prefix *claimed; /* the allowed IPs of all peers, sorted */
 	size_t n_claimed;
 	struct cfg_pos pos;
+	bool flawed; /* of config_read_anyway: what was refused in it is not here */
 };
 
 struct config {
@@ -110,6 +111,7 @@ struct config {
 	size_t n_sources;
 	size_t n_values; /* in the documents' trees, for CFG_MAX_VALUES; at least */
 	bool clean;      /* read without any finding, and no network has a part for this node */
+	bool unread; /* of config_read_anyway: a document is missing, which could not be parsed */
 };
 
 /* One finding about a document. */
@@ -120,7 +122,8 @@ struct config_diag {
 	struct cfg_pos pos;
 };
 
-/* Starts zeroed. After config_read the items stand in the order of the documents. */
+/* Starts zeroed. After config_read, and config_diags_sort, the items stand in the order of the
+ * documents. */
 struct config_diags {
 	struct config_diag *items;
 	size_t n, cap;
@@ -135,6 +138,7 @@ int config_diag_add(struct config_diags *d, const struct config_diag *diag);
 struct config_network;
 int config_diag_network(struct config_diags *d, const struct config_network *n, const char *fmt,
 			...) __attribute__((format(printf, 3, 4)));
+void config_diags_sort(struct config_diags *d);
 void config_diags_clear(struct config_diags *d); /* *d is as at its start */
 #define _cleanup_config_diags_ _cleanup_(config_diags_clear)
 
@@ -165,6 +169,10 @@ int config_read(const struct config_doc *docs, size_t n_docs, const char *node, 
 /* The same with every network but `only` turned off (NULL: none is), before they are compared. */
 int config_read_only(const struct config_doc *docs, size_t n_docs, const char *node,
 		     const char *only, struct config **ret, struct config_diags *diags);
+/* The same, but with -EINVAL *ret is set too, to what could be read: for whoever can look for more
+ * that is wrong, so that all is told at once. It is never to be put in force. */
+int config_read_anyway(const struct config_doc *docs, size_t n_docs, const char *node,
+		       const char *only, struct config **ret, struct config_diags *diags);
 void config_free(struct config *c);
 MEM_CLEANUP(struct config, config_free);
 #define _cleanup_config_ _cleanup_(config_free_p)

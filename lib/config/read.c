@@ -266,6 +266,7 @@ static struct config *build(struct nets *nets, const struct config_doc *docs, si
 		struct config_network *n = &c->networks[c->n_networks];
 
 		*n = src->net;
+		n->flawed = src->n_errors > 0;
 		src->net = (struct config_network){0};
 		n->doc = (size_t)(src->doc - docs);
 		n->source = c->sources[n->doc];
@@ -329,7 +330,7 @@ static void turn_off_others(struct nets *nets, const char *only)
 			nets->items[i].net.enabled &= str_eq(nets->items[i].net.name, only);
 }
 
-/* The configuration, where nothing is wrong with what was read. `clean`: nothing was found. */
+/* The configuration as far as it was read. `clean`: nothing was found. */
 static int finish(const struct config_run *run, size_t n_docs, struct cfg_value *const *trees,
 		  struct nets *nets, bool clean, struct config **ret)
 {
@@ -338,14 +339,33 @@ static int finish(const struct config_run *run, size_t n_docs, struct cfg_value 
 	if (!c)
 		return -ENOMEM;
 	c->clean = clean && !has_node_part(nets);
-	for (size_t i = 0; i < n_docs; i++)
-		c->n_values += cfg_value_count(trees[i]);
+	for (size_t i = 0; i < n_docs; i++) {
+		c->unread |= !trees[i];
+		c->n_values += trees[i] ? cfg_value_count(trees[i]) : 0;
+	}
 	*ret = c;
 	return 0;
 }
 
+void config_diags_sort(struct config_diags *d)
+{
+	if (d->n)
+		qsort(d->items, d->n, sizeof(*d->items), diag_cmp);
+}
+
 int config_read_only(const struct config_doc *docs, size_t n_docs, const char *node,
 		     const char *only, struct config **ret, struct config_diags *diags)
+{
+	_cleanup_config_ struct config *c = NULL;
+	int r = config_read_anyway(docs, n_docs, node, only, &c, diags);
+
+	if (r == 0)
+		*ret = mem_steal(&c);
+	return r;
+}
+
+int config_read_anyway(const struct config_doc *docs, size_t n_docs, const char *node,
+		       const char *only, struct config **ret, struct config_diags *diags)
 {
 	struct config_run run = {.diags = diags, .docs = docs, .node = node};
 	struct cfg_value **trees = calloc(n_docs + 1, sizeof(*trees));
@@ -360,11 +380,11 @@ int config_read_only(const struct config_doc *docs, size_t n_docs, const char *n
 		turn_off_others(&nets, only);
 	if (!run.no_memory)
 		config_validate(&run, nets.items, nets.n);
-	if (diags->n)
-		qsort(diags->items, diags->n, sizeof(*diags->items), diag_cmp);
+	config_diags_sort(diags);
 	r = run.no_memory ? -ENOMEM : diags->n_errors > errors ? -EINVAL : 0;
-	if (r == 0)
-		r = finish(&run, n_docs, trees, &nets, diags->n_warnings == warnings, ret);
+	if (r != -ENOMEM &&
+	    finish(&run, n_docs, trees, &nets, r == 0 && diags->n_warnings == warnings, ret) < 0)
+		r = -ENOMEM;
 	for (size_t i = 0; i < nets.n; i++)
 		config_net_src_clear(&nets.items[i]);
 	free(nets.items);

@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "agent/desired.h"
 #include "agent/wanted.h"
 #include "config/amend.h"
 #include "base/buf.h"
@@ -211,6 +212,73 @@ START_TEST(test_all_findings_at_once)
 }
 END_TEST
 
+/* As check --keys and the agent do. */
+static const char *all_findings(const char *text, const char *network)
+{
+	_cleanup_agent_wanted_ struct agent_wanted *w = NULL;
+	struct agent_wanted_env env = {.state_dir = state, .only = network};
+	struct config_doc docs[] = {{"a.toml", CONFIG_TOML, text, strlen(text)},
+				    {"b.toml", CONFIG_TOML, "[network.z", 10}};
+
+	config_diags_clear(&diags);
+	/* The second document is none: only where a network is looked for that may be in it. */
+	ck_assert_int_eq(agent_wanted_read(docs, network ? 2 : 1, &env, false, &w, &diags), 0);
+	ck_assert_int_eq(agent_desired_check(w->config, &(struct agent_desired_env){0}, &diags), 0);
+	return findings();
+}
+
+#define OTHER                                                                                      \
+	"[network.m]\ninterface = 'wg1'\naddress = '10.3.0.1/24'\n"                                \
+	"[[network.m.peers]]\npublic_key = '" KEY_B "'\nallowed_ips = ['0.0.0.0/0']\n"
+
+/* Values, keys and what the machine cannot hold, in the order of the document. */
+START_TEST(test_all_kinds_of_findings_at_once)
+{
+	ck_assert_str_eq(
+		all_findings("[network.n]\nguard = true\nmtu = 10\n"
+			     "private_key_path = '/nonexistent/n'\n" PEER(
+				     KEY_A) "preshared_key_path = '/nonexistent/psk'\n"
+					    "persistent_keepalive_secs = -1\n",
+			     NULL),
+		"error: a.toml:1:10: network.n: found a guard, which --no-nft leaves no place for\n"
+		"error: a.toml:3:7: network.n.mtu: found 10, accepted: 0 or 576 to 65535\n"
+		"error: a.toml:4:20: network.n.private_key_path: key file /nonexistent/n: No such "
+		"file or directory\n"
+		"error: a.toml:8:22: network.n.peers[\"AAAAAAAA\"].preshared_key_path: key file "
+		"/nonexistent/psk: No such file or directory\n"
+		"error: a.toml:9:29: network.n.peers[0].persistent_keepalive_secs: found -1, "
+		"accepted: 0 to 65535\n");
+	/* No key is made for what is refused. */
+	ck_assert_int_eq(access(state, F_OK), -1);
+}
+END_TEST
+
+/* One slip is one finding: nothing is told that only follows from another. */
+START_TEST(test_nothing_is_told_twice)
+{
+	static const char default_route[] = "[[network.n.peers]]\npublic_key = '" KEY_A
+					    "'\nallowed_ips = ['0.0.0.0/0']\n" OTHER;
+	char text[1024];
+
+	/* A network without a key, for it was refused; a peer without one, which is not this node.
+	 */
+	all_findings(NET "private_key_path = 'n'\n" PEER("short"), NULL);
+	ck_assert_uint_eq(diags.n_errors, 2);
+	/* Default routes: refused as equal routes, or not known to clash. */
+	snprintf(text, sizeof(text), NET "%s", default_route);
+	ck_assert_ptr_nonnull(strstr(all_findings(text, NULL), "which network n routes too"));
+	ck_assert_uint_eq(diags.n_errors, 1);
+	snprintf(text, sizeof(text), NET "metric = 9\nfwmark = -1\n%s", default_route);
+	ck_assert_ptr_nonnull(strstr(all_findings(text, NULL), "network.n.fwmark"));
+	ck_assert_uint_eq(diags.n_errors, 1);
+	snprintf(text, sizeof(text), NET "metric = 9\n%s", default_route);
+	ck_assert_ptr_nonnull(strstr(all_findings(text, NULL), "a fwmark of its own"));
+	/* A network that may be in the document that is none. */
+	ck_assert_ptr_nonnull(strstr(all_findings(NET, "z"), "b.toml:1:"));
+	ck_assert_uint_eq(diags.n_errors, 1);
+}
+END_TEST
+
 START_TEST(test_state_directory)
 {
 	struct agent_wanted *w = NULL;
@@ -367,9 +435,10 @@ static Suite *suite(void)
 {
 	return UNIT_SUITE_IN("agent_wanted", setup, teardown, test_key_is_generated_once,
 			     test_dry_run_generates_nothing, test_race, test_own_key_as_peer,
-			     test_all_findings_at_once, test_state_directory, test_one_network_only,
-			     test_disabled_network_needs_no_key, test_keys_stand, test_amend,
-			     test_out_of_memory);
+			     test_all_findings_at_once, test_all_kinds_of_findings_at_once,
+			     test_nothing_is_told_twice, test_state_directory,
+			     test_one_network_only, test_disabled_network_needs_no_key,
+			     test_keys_stand, test_amend, test_out_of_memory);
 }
 
 UNIT_MAIN(suite)
