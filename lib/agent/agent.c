@@ -101,6 +101,7 @@ static int nets_update(struct agent *a, const struct agent_wanted *w)
 
 	if (!nets)
 		return -ENOMEM;
+	a->peers_version++;
 	for (size_t i = 0; i < w->config->n_networks; i++) {
 		const struct config_network *c = &w->config->networks[i];
 		struct agent_net *net = &nets[n], *old;

@@ -78,6 +78,7 @@ struct agent {
 
 	struct agent_net *nets; /* one for each enabled network, sorted by name */
 	size_t n_nets;
+	uint64_t peers_version; /* another whenever the peers of a network's health may be */
 	struct agent_endpoints *endpoints;
 	struct agent_resolver *resolver;
 	struct agent_prober *prober;

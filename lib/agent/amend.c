@@ -99,6 +99,7 @@ static int follow(struct agent *a, struct agent_net *net, const struct config_ne
 {
 	struct health_now now = {mono_now(), wall_now()};
 
+	a->peers_version++;
 	for (size_t i = 0; i < p->n_come; i++) {
 		struct health_policy policy = agent_health_policy(n, &p->come[i]);
 

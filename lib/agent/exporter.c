@@ -5,9 +5,10 @@
  * peer that never shook hands has no last_handshake series, instead of one from 1970.
  *
  * Of ten thousand peers' text nearly all is labels. These are rendered at the first scrape and kept
- * as long as the configuration: a row for each peer, in the order of health's peers, so that a
- * scrape copies them and writes numbers behind. The labels with a peer's endpoint are rendered
- * again when it has another.
+ * as long as health's peers are the same: a row for each, in their order, so that a scrape copies
+ * them and writes numbers behind. The configuration's generation would not do: an edit that fails
+ * half way for memory leaves health changed and the generation as it was. The labels with a peer's
+ * endpoint are rendered again when it has another.
  */
 #include "agent/agent_priv.h"
 #include "base/str.h"
@@ -31,9 +32,9 @@ struct agent_exporter {
 	struct metrics_family *watch_up, *watch_sync, *watch_relists, *watch_errors, *api_requests,
 		*api_errors, *events;
 
-	/* Rendered labels; rows.generation is the configuration's, 0: none. */
+	/* Rendered labels, of the agent's peers_version; peers NULL: none. */
 	struct {
-		uint64_t generation;
+		uint64_t version;
 		struct buf text; /* which the rows and `allowed` point into */
 		struct row *peers;
 		size_t n_peers;
@@ -284,7 +285,7 @@ static bool have_rows(struct agent_exporter *x)
 	const struct agent *a = x->a;
 	int r;
 
-	if (x->rows.generation == a->generation)
+	if (x->rows.peers && x->rows.version == a->peers_version)
 		return true;
 	drop_rows(x);
 	x->rows.text = BUF_INIT(UINT32_MAX);
@@ -299,7 +300,7 @@ static bool have_rows(struct agent_exporter *x)
 		drop_rows(x);
 		return false;
 	}
-	x->rows.generation = a->generation;
+	x->rows.version = a->peers_version;
 	return true;
 }
 

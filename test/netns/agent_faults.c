@@ -6,6 +6,9 @@
  * it holds (memory, files) is the same afterwards agent_faults edit|create DIR DEVICE the same edit
  * (creation of an interface) again and again, the 1st, 2nd, … system call of it failing
  *     agent_faults memory DIR DEVICE      the edit, the 1st, 2nd, … allocation of it failing
+ *     agent_faults metrics DIR DEVICE     the same of edits of one of two networks, c.toml to
+ * d.toml (the network) and to e.toml (its peers alone), and of all allocations from there on; what
+ * /metrics says of peers is true after each
  *
  * DIR has a.toml, b.toml and bad.toml, the configurations; DEVICE is the userspace device's
  * program. STRIDE=N tries only each N-th failure.
@@ -376,6 +379,76 @@ static void failing_memory(const char *name)
 	report(name, tried, told);
 }
 
+/* --- metrics --- */
+
+/* Each peer of the device has its own key in its series, and there are no others. */
+static bool metrics_are_true(const char *name, unsigned long n)
+{
+	static const char family[] = "\nharmony_agent_peer_up{";
+	_cleanup_buf_ struct buf text = BUF_INIT(0);
+	size_t present = 0, series = 0;
+	char line[160], k[KEY_BASE64];
+
+	agent_exporter_write(agent->exporter, METRICS_TEXT, &text);
+	for (const char *p = buf_str(&text); (p = strstr(p, family)); p++)
+		series++;
+	for (size_t i = 0; i < agent->n_nets; i++) {
+		const struct agent_net *net = &agent->nets[i];
+
+		for (size_t j = 0; j < health_count(net->health); j++) {
+			const struct health_peer *p = health_peer(net->health, j);
+
+			if (!p->present)
+				continue;
+			present++;
+			snprintf(line, sizeof(line), "%sdevice=\"%s\",public_key=\"%s\"} ", family,
+				 net->ifname, key_to_base64(&p->public_key, k));
+			if (strstr(buf_str(&text), line))
+				continue;
+			not_ok(name, "allocation %lu: no series of the peer %s", n, k);
+			return false;
+		}
+	}
+	if (present && series == present)
+		return true;
+	not_ok(name, "allocation %lu: %zu series, %zu peers", n, series, present);
+	return false;
+}
+
+/* The edit of c.toml to `to`, and back without a failure. */
+static void failing_metrics(const char *name, const char *to, void (*arm)(size_t))
+{
+	unsigned long tried = 0;
+	bool fired = true;
+
+	for (unsigned long n = 0; fired; n += step(), tried += fired) {
+		install("c.toml");
+		if (!settles(6) || !metrics_are_true(name, n)) {
+			not_ok(name, "allocation %lu: not as wanted afterwards", n);
+			return;
+		}
+		install(to);
+		arm(n);
+		agent_load(agent, false);
+		fired = fault_off();
+		if (!metrics_are_true(name, n))
+			return;
+	}
+	report(name, tried, 0);
+}
+
+static void metrics(void)
+{
+	failing_metrics("metrics after an edit of a network, an allocation failing", "d.toml",
+			fault_after);
+	failing_metrics("metrics after an edit of peers, an allocation failing", "e.toml",
+			fault_after);
+	failing_metrics("metrics after an edit of a network, all allocations failing", "d.toml",
+			fault_all_after);
+	failing_metrics("metrics after an edit of peers, all allocations failing", "e.toml",
+			fault_all_after);
+}
+
 /* --- many cycles --- */
 
 struct held {
@@ -503,6 +576,8 @@ int main(int argc, char **argv)
 	settles(6);
 	if (n) {
 		cycles(n);
+	} else if (str_eq(argv[1], "metrics")) {
+		metrics();
 	} else if (str_eq(argv[1], "memory")) {
 		failing_memory("each allocation of an edit fails");
 	} else {

@@ -40,7 +40,7 @@ void *ALIGNED(size_t alignment, size_t size);
 #define PLAIN __attribute__((no_sanitize("thread")))
 
 static __thread size_t left; /* allocations until the failing one, that one included; 0: off */
-static __thread bool fired;
+static __thread bool fired, all;
 static __thread long live;
 static __thread const void *watched;
 static __thread size_t watched_len;
@@ -52,7 +52,13 @@ static __thread unsigned scanned;
 void fault_after(size_t n)
 {
 	left = n + 1;
-	fired = false;
+	fired = all = false;
+}
+
+void fault_all_after(size_t n)
+{
+	fault_after(n);
+	all = true;
 }
 
 bool fault_off(void)
@@ -116,6 +122,7 @@ PLAIN bool fault_now(void)
 {
 	if (left == 0 || --left > 0)
 		return false;
+	left = all; /* the next one is it again */
 	fired = true;
 	errno = ENOMEM;
 	return true;

@@ -21,6 +21,9 @@
 /* The next `n` allocations succeed, the one behind them fails, once. */
 void fault_after(size_t n);
 
+/* The same, and all further ones fail too. */
+void fault_all_after(size_t n);
+
 /* Disarms; whether the failure has happened. */
 bool fault_off(void);
 
