@@ -21,7 +21,7 @@
 #define SONAME "libcurl.so.4"
 
 #define DLOPEN_JSON                                                                                \
-	"[{\"feature\":\"kubernetes\",\"description\":\"The Kubernetes API, and status --http\","       \
+	"[{\"feature\":\"kubernetes\",\"description\":\"The Kubernetes API, and status --http\","  \
 	"\"priority\":\"recommended\",\"soname\":[\"" SONAME "\"]}]"
 
 /* An ELF note: sizes of name and description, type, and both padded to four bytes. */
@@ -82,7 +82,8 @@ int http_curl_load(struct err *e)
 		void *function = dlsym(handle, places[i].name);
 
 		if (!function)
-			return err_set(e, -ELIBACC, "%s: found no function %s", SONAME, places[i].name);
+			return err_set(e, -ELIBACC, "%s: found no function %s", SONAME,
+				       places[i].name);
 		*(void **)((char *)&lib + places[i].offset) = function;
 	}
 	if (lib.curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
@@ -136,12 +137,13 @@ PASS(CURLM *, curl_multi_init, NULL, (void))
 PASS(CURLMcode, curl_multi_cleanup, CURLM_BAD_HANDLE, (CURLM * m), m)
 PASS(CURLMcode, curl_multi_add_handle, CURLM_BAD_HANDLE, (CURLM * m, CURL *h), m, h)
 PASS(CURLMcode, curl_multi_remove_handle, CURLM_BAD_HANDLE, (CURLM * m, CURL *h), m, h)
-PASS(CURLMcode, curl_multi_assign, CURLM_BAD_HANDLE, (CURLM * m, curl_socket_t fd, void *arg), m, fd,
-     arg)
+PASS(CURLMcode, curl_multi_assign, CURLM_BAD_HANDLE, (CURLM * m, curl_socket_t fd, void *arg), m,
+     fd, arg)
 PASS(CURLMsg *, curl_multi_info_read, NULL, (CURLM * m, int *left), m, left)
 PASS(CURLMcode, curl_multi_socket_action, CURLM_BAD_HANDLE,
      (CURLM * m, curl_socket_t fd, int what, int *running), m, fd, what, running)
 PASS(const char *, curl_multi_strerror, "libcurl is not loaded", (CURLMcode c), c)
 
-PASS(struct curl_slist *, curl_slist_append, NULL, (struct curl_slist * list, const char *s), list, s)
+PASS(struct curl_slist *, curl_slist_append, NULL, (struct curl_slist * list, const char *s), list,
+     s)
 PASS_VOID(curl_slist_free_all, (struct curl_slist * list), list)
