@@ -338,7 +338,6 @@ static int check_guards(const struct config *c, const struct agent_desired_env *
 	return r;
 }
 
-/* Each default route needs a table and a mark of its own. */
 /* What both have is a route that config_read refuses twice already; of a network with an error it
  * is not known what it wants. */
 static bool is_told(const struct config_network *m, const struct config_network *n)
@@ -352,6 +351,7 @@ static bool is_told(const struct config_network *m, const struct config_network 
 	return m->flawed || n->flawed;
 }
 
+/* Each default route needs a table and a mark of its own. */
 static int check_marks(const struct config *c, struct config_diags *diags)
 {
 	int r = 0;
