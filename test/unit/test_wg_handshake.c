@@ -1,6 +1,7 @@
 /* lib/wg: the handshake, against a peer that speaks Noise by itself. */
 #include "unit.h"
 #include "wgworld.h"
+#include "wycheproof.h"
 
 #include <errno.h>
 #include <string.h>
@@ -268,30 +269,153 @@ START_TEST(stamps_across_restart)
 }
 END_TEST
 
-/* Low-order points as ephemeral keys and as a peer's static key: nothing is sent. */
-START_TEST(low_order)
+/* The seven points of low order, and each once more with the bit that X25519 does not look at. */
+static const char *const low_orders[] = {
+	"0000000000000000000000000000000000000000000000000000000000000000",
+	"0100000000000000000000000000000000000000000000000000000000000000",
+	"e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800",
+	"5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157",
+	"ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+	"edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+	"eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+};
+
+static struct key low_order_point(unsigned i)
 {
-	static const uint8_t zero[32], one[32] = {1};
+	struct key k = hexkey(low_orders[i / 2]);
+
+	k.b[31] |= i % 2 ? 0x80 : 0;
+	return k;
+}
+#define POINTS (2 * ARRAY_LEN(low_orders))
+
+static unsigned sessions(void)
+{
+	struct wg_stats s;
+
+	wg_get_stats(w->d, w->now.mono, &s);
+	return (unsigned)s.sessions;
+}
+
+/* As an ephemeral key, in messages that are right in all else: whoever takes the product for a key
+ * would read them, and answer. */
+START_TEST(low_order_ephemeral)
+{
 	uint8_t r[92];
+
+	for (unsigned i = 0; i < POINTS; i++) {
+		struct key point = low_order_point(i);
+		struct wgpeer before;
+
+		set_up();
+		p.point = point.b;
+		init_message(1);
+		world_receive(w, msg, 148, A);
+		ck_assert_int_eq(w->outcome, WG_HS_UNAUTHENTIC);
+		ck_assert_uint_eq(w->n_out, 0);
+		world_send(w, packet, len);
+		ck_assert_uint_eq(w->n_out, 1);
+		ck_assert(wgpeer_take_initiation(&p, w->out[0].b));
+		before = p;
+		wgpeer_response(&p, r);
+		world_receive(w, r, 92, A);
+		ck_assert_int_eq(w->outcome, WG_HS_UNAUTHENTIC);
+		ck_assert_uint_eq(w->n_out, 1);
+		ck_assert_uint_eq(sessions(), 0);
+		/* All else was right. */
+		p = before;
+		p.point = NULL;
+		wgpeer_response(&p, r);
+		world_receive(w, r, 92, A);
+		ck_assert_int_eq(w->outcome, WG_HS_RESPONSE);
+		world_advance(w, NS_PER_SEC);
+		world_answer(w, &p, A);
+		world_free(w);
+	}
+}
+END_TEST
+
+/* As a peer's static key: nothing is sent to it, and nothing is taken from it. */
+START_TEST(low_order_static)
+{
+	for (unsigned i = 0; i < POINTS; i++) {
+		struct key point = low_order_point(i);
+
+		set_up();
+		world_peer(w, point.b, "endpoint " B " allow 10.0.0.3/32 keepalive 1");
+		len = world_ip(packet, "10.0.0.1", "10.0.0.3", 20);
+		ck_assert_int_eq(world_send(w, packet, len), -ENOKEY);
+		world_advance(w, 20 * NS_PER_SEC);
+		memcpy(p.pub, point.b, KEY_LEN);
+		p.pub_is_point = true;
+		init_message(1);
+		world_receive(w, msg, 148, A);
+		ck_assert_int_eq(w->outcome, WG_HS_UNAUTHENTIC);
+		ck_assert_uint_eq(w->n_out, 0);
+		ck_assert_uint_eq(sessions(), 0);
+		world_free(w);
+	}
+}
+END_TEST
+
+/* One with any reserved byte set is none, though its MACs and all else are right: in each place. */
+static void not_taken(uint8_t *m, size_t n, enum wg_kind kind)
+{
+	struct wg_endpoint a = world_endpoint(A);
+	uint8_t reply[WG_COOKIE_REPLY];
+
+	ck_assert_int_eq(wg_kind(m, n), kind);
+	for (unsigned bit = 8; bit < 32; bit++) {
+		m[bit / 8] ^= (uint8_t)(1 << bit % 8);
+		if (kind == WG_KIND_INITIATION || kind == WG_KIND_RESPONSE)
+			wgpeer_sign(&p, m, n);
+		ck_assert_int_eq(wg_kind(m, n), WG_KIND_BAD);
+		ck_assert_int_eq(wg_admit(w->lane, m, n, &a, false, w->now.mono, reply),
+				 WG_ADMIT_NO);
+		ck_assert_int_eq(wg_receive_handshake(w->d, m, n, &a, false, w->now), WG_HS_BAD);
+		ck_assert_int_eq(wg_receive_proved(w->d, m, n, &a, w->now), WG_HS_BAD);
+		m[bit / 8] = 0;
+	}
+	if (kind == WG_KIND_INITIATION || kind == WG_KIND_RESPONSE)
+		wgpeer_sign(&p, m, n);
+}
+
+START_TEST(reserved_bytes)
+{
+	static const uint8_t cookie[16] = {7};
+	struct wg_endpoint a = world_endpoint(A);
+	uint8_t r[92], c[64];
+	size_t n;
 
 	set_up();
 	init_message(1);
-	memcpy(msg + 8, one, 32);
-	wgpeer_sign(&p, msg, 148);
+	not_taken(msg, 148, WG_KIND_INITIATION);
 	world_receive(w, msg, 148, A);
-	ck_assert_int_eq(w->outcome, WG_HS_UNAUTHENTIC);
+	ck_assert_int_eq(w->outcome, WG_HS_INITIATION);
 	world_send(w, packet, len);
-	ck_assert(wgpeer_take_initiation(&p, w->out[0].b));
+	ck_assert_uint_eq(w->n_out, 2);
+	wgpeer_cookie_reply(&p, w->out[1].b, 148, cookie, c);
+	not_taken(c, sizeof(c), WG_KIND_COOKIE);
+	world_receive(w, c, sizeof(c), A);
+	ck_assert_int_eq(w->outcome, WG_HS_COOKIE);
+	ck_assert(wgpeer_take_initiation(&p, w->out[1].b));
 	wgpeer_response(&p, r);
-	memcpy(r + 12, zero, 32);
-	wgpeer_sign(&p, r, 92);
-	world_receive(w, r, 92, A);
-	ck_assert_int_eq(w->outcome, WG_HS_UNAUTHENTIC);
-	ck_assert_uint_eq(w->n_out, 1);
-	world_peer(w, zero, "endpoint " A " allow 10.0.0.3/32 keepalive 1");
-	len = world_ip(packet, "10.0.0.1", "10.0.0.3", 20);
-	ck_assert_int_eq(world_send(w, packet, len), -ENOKEY);
-	ck_assert_uint_eq(w->n_out, 1);
+	not_taken(r, sizeof(r), WG_KIND_RESPONSE);
+	world_receive(w, r, sizeof(r), A);
+	ck_assert_int_eq(w->outcome, WG_HS_RESPONSE);
+	/* Data, which no other call takes. */
+	n = world_ip(packet, "10.0.0.2", "10.0.0.1", 60);
+	for (unsigned bit = 8; bit <= 32; bit++) {
+		struct wg_rx rx = {.data = msg, .src = &a};
+
+		rx.len = (uint32_t)wgpeer_data(&p, 0, packet, n, msg);
+		if (bit < 32)
+			msg[bit / 8] ^= (uint8_t)(1 << bit % 8);
+		wg_enter(w->lane);
+		wg_receive_data(w->lane, &rx, 1, w->now.mono);
+		wg_leave(w->lane);
+		ck_assert_int_eq(rx.verdict, bit < 32 ? WG_RX_BAD : WG_RX_DATA);
+	}
 	world_free(w);
 }
 END_TEST
@@ -414,6 +538,43 @@ START_TEST(indices_unique)
 }
 END_TEST
 
+/* The dice say the same again: another is thrown. */
+START_TEST(index_collides)
+{
+	static const uint8_t dice[16] = {1, 2, 3, 4, 1, 2, 3, 4, 1, 2, 3, 4, 5, 6, 7, 8};
+	struct wg_index e[2] = {{.keypair = true}};
+	struct wgpeer first;
+	uint8_t again[32 + 4 + 4] = {9};
+
+	set_up();
+	w->fixed = dice;
+	w->n_fixed = sizeof(dice);
+	ck_assert_int_eq(wg_index_add(w->d, &e[0]), 0);
+	ck_assert_int_eq(wg_index_add(w->d, &e[1]), 0);
+	ck_assert_uint_eq(w->n_fixed, 0);
+	ck_assert_mem_eq(&e[0].index, dice, 4);
+	ck_assert_mem_eq(&e[1].index, dice + 12, 4);
+	ck_assert_ptr_eq(wg_index_find_any(w->d, e[0].index), &e[0]);
+	ck_assert_ptr_eq(wg_index_find_any(w->d, e[1].index), &e[1]);
+	wg_index_remove(w->d, &e[0]);
+	wg_index_remove(w->d, &e[1]);
+	/* So in a handshake, behind its ephemeral key: the session that was there is found. */
+	world_answer(w, &p, A);
+	first = p;
+	memcpy(again + 32, &first.remote_index, 4);
+	again[36] = (uint8_t)~again[32];
+	w->fixed = again;
+	w->n_fixed = sizeof(again);
+	world_advance(w, NS_PER_SEC);
+	world_answer(w, &p, A);
+	ck_assert_uint_eq(w->n_fixed, 0);
+	ck_assert_uint_ne(p.remote_index, first.remote_index);
+	world_receive(w, msg, wgpeer_data(&p, 0, NULL, 0, msg), A);
+	ck_assert_int_eq(w->verdict, WG_RX_KEEPALIVE);
+	world_free(w);
+}
+END_TEST
+
 START_TEST(down_device)
 {
 	set_up();
@@ -437,8 +598,9 @@ static Suite *suite(void)
 {
 	return UNIT_SUITE("wg_handshake", as_initiator, as_responder, initiator_confirms,
 			  wrong_preshared, silence_for_garbage, mutated_messages, stamps,
-			  stamps_across_restart, low_order, unknown_peer, crossed, crossed_retry,
-			  own_key_and_new_key, indices_unique, down_device);
+			  stamps_across_restart, low_order_ephemeral, low_order_static,
+			  reserved_bytes, unknown_peer, crossed, crossed_retry, own_key_and_new_key,
+			  indices_unique, index_collides, down_device);
 }
 
 UNIT_MAIN(suite)

@@ -79,8 +79,9 @@ static void mix_key2(struct wgpeer *p, const void *in, size_t len, uint8_t key[3
 }
 
 /* Both of X25519: with the base point for `pub` it is the public key. Unlike the engine it goes on
- * with a zero product, so that a test can offer one. */
-static void dh(uint8_t out[32], const uint8_t priv[32], const uint8_t pub[32])
+ * with a zero product, so that a test can offer one: where the other side's point is of low order,
+ * or our own, of which there is no private key. */
+static void dh(uint8_t out[32], const uint8_t priv[32], const uint8_t pub[32], bool zero)
 {
 	EVP_PKEY *k = EVP_PKEY_new_raw_private_key(EVP_PKEY_X25519, NULL, priv, 32);
 	EVP_PKEY *other = EVP_PKEY_new_raw_public_key(EVP_PKEY_X25519, NULL, pub, 32);
@@ -89,7 +90,7 @@ static void dh(uint8_t out[32], const uint8_t priv[32], const uint8_t pub[32])
 
 	must(k && other && c && EVP_PKEY_derive_init(c) > 0 &&
 	     EVP_PKEY_derive_set_peer(c, other) > 0);
-	if (EVP_PKEY_derive(c, out, &n) <= 0)
+	if (zero || EVP_PKEY_derive(c, out, &n) <= 0)
 		memset(out, 0, 32);
 	EVP_PKEY_CTX_free(c);
 	EVP_PKEY_free(other);
@@ -100,7 +101,7 @@ static void public_of(uint8_t out[32], const uint8_t priv[32])
 {
 	static const uint8_t base[32] = {9};
 
-	dh(out, priv, base);
+	dh(out, priv, base, false);
 }
 
 /* What is in a handshake and a cookie: 48 bytes at most, and `ad` is not empty. `out` of open may
@@ -184,6 +185,14 @@ void wgpeer_init(struct wgpeer *p, uint8_t seed, const uint8_t remote[32])
 		memcpy(p->remote, remote, 32);
 }
 
+static void ephemeral(struct wgpeer *p, uint8_t pub[32])
+{
+	randombytes_buf(p->eph, 32);
+	public_of(pub, p->eph);
+	if (p->point)
+		memcpy(pub, p->point, 32);
+}
+
 static void start(struct wgpeer *p, const uint8_t responder[32])
 {
 	static const char name[] = "Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s";
@@ -232,16 +241,15 @@ void wgpeer_initiation(struct wgpeer *p, uint64_t sec, uint32_t ns, uint8_t out[
 	randombytes_buf(&p->index, 4);
 	memcpy(out + 4, &p->index, 4);
 	start(p, p->remote);
-	randombytes_buf(p->eph, 32);
-	public_of(pub, p->eph);
+	ephemeral(p, pub);
 	memcpy(out + 8, pub, 32);
 	mix_key1(p, pub, 32);
 	mix_hash(p, pub, 32);
-	dh(product, p->eph, p->remote);
+	dh(product, p->eph, p->remote, p->point);
 	mix_key2(p, product, 32, key);
 	seal(key, none, p->hash, 32, p->pub, 32, out + 40);
 	mix_hash(p, out + 40, 48);
-	dh(product, p->priv, p->remote);
+	dh(product, p->priv, p->remote, p->pub_is_point);
 	mix_key2(p, product, 32, key);
 	for (unsigned i = 0; i < 8; i++)
 		p->stamp[i] = (uint8_t)(tai >> (56 - 8 * i));
@@ -282,9 +290,9 @@ bool wgpeer_take_response(struct wgpeer *p, const uint8_t in[92])
 	memcpy(&n.remote_index, in + 4, 4);
 	mix_key1(&n, in + 12, 32);
 	mix_hash(&n, in + 12, 32);
-	dh(product, n.eph, in + 12);
+	dh(product, n.eph, in + 12, false);
 	mix_key1(&n, product, 32);
-	dh(product, n.priv, in + 12);
+	dh(product, n.priv, in + 12, false);
 	mix_key1(&n, product, 32);
 	mix_psk(&n, key);
 	if (!open(key, none, n.hash, 32, in + 44, 16, empty))
@@ -306,12 +314,12 @@ bool wgpeer_take_initiation(struct wgpeer *p, const uint8_t in[148])
 	start(&n, n.pub);
 	mix_key1(&n, in + 8, 32);
 	mix_hash(&n, in + 8, 32);
-	dh(product, n.priv, in + 8);
+	dh(product, n.priv, in + 8, false);
 	mix_key2(&n, product, 32, key);
 	if (!open(key, none, n.hash, 32, in + 40, 48, pub) || memcmp(pub, n.remote, 32) != 0)
 		return false;
 	mix_hash(&n, in + 40, 48);
-	dh(product, n.priv, n.remote);
+	dh(product, n.priv, n.remote, false);
 	mix_key2(&n, product, 32, key);
 	if (!open(key, none, n.hash, 32, in + 88, 28, n.stamp))
 		return false;
@@ -329,14 +337,13 @@ void wgpeer_response(struct wgpeer *p, uint8_t out[92])
 	randombytes_buf(&p->index, 4);
 	memcpy(out + 4, &p->index, 4);
 	memcpy(out + 8, &p->remote_index, 4);
-	randombytes_buf(p->eph, 32);
-	public_of(pub, p->eph);
+	ephemeral(p, pub);
 	memcpy(out + 12, pub, 32);
 	mix_key1(p, pub, 32);
 	mix_hash(p, pub, 32);
-	dh(product, p->eph, p->remote_eph);
+	dh(product, p->eph, p->remote_eph, p->point);
 	mix_key1(p, product, 32);
-	dh(product, p->eph, p->remote);
+	dh(product, p->eph, p->remote, p->point);
 	mix_key1(p, product, 32);
 	mix_psk(p, key);
 	seal(key, none, p->hash, 32, NULL, 0, out + 44);

@@ -21,6 +21,10 @@ struct wgpeer {
 	uint64_t counter;
 	uint8_t cookie[16], mac1[16];
 	bool has_cookie;
+	/* A point of low order that is sent in place of the next ephemeral key, or NULL; and
+	 * whether pub is one. All products with them are zero, and so it goes on with that. */
+	const uint8_t *point;
+	bool pub_is_point;
 };
 
 /* The private key is `seed` repeated. */
