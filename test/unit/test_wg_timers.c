@@ -350,6 +350,49 @@ START_TEST(persistent_keepalive)
 }
 END_TEST
 
+/* What is sent puts it off as well as what is received; data, keepalives, messages of a handshake.
+ */
+START_TEST(persistent_put_off)
+{
+	for (unsigned how = 0; how < 4; how++) {
+		unsigned n = how == 2 ? 0 : 1; /* one is sent by what is done */
+
+		set_up(NULL);
+		respond();
+		world_peer(w, p.pub, "keepalive 25");
+		ck_assert_uint_eq(w->n_out, 1);
+		world_advance(w, 20 * SEC);
+		w->n_out = 0;
+		switch (how) {
+		case 0: send_one(); break; /* unanswered, which is somebody else's in 15 s */
+		case 1:                    /* a keepalive that somebody else has asked for */
+			wg_peer_ready(world_find(w, p.pub), true);
+			w->woken |= WG_WAKE_TX;
+			world_pump(w);
+			break;
+		case 2: /* an initiation received, and the response not sent */
+			w->refuse = true;
+			wgpeer_initiation(&p, (uint64_t)(w->now.wall.ns / SEC), 0, msg);
+			world_receive(w, msg, 148, A);
+			ck_assert_int_eq(w->outcome, WG_HS_INITIATION);
+			w->refuse = false;
+			break;
+		default: /* an initiation sent, while there still is a session */
+			wg_handshake_begin(world_find(w, p.pub), w->now);
+			break;
+		}
+		ck_assert_uint_eq(w->n_out, n);
+		w->n_out = 0;
+		/* It was due 25 s after the first: then it is put off, by 20 s from now. */
+		world_advance(w, 5 * SEC);
+		ck_assert_uint_eq(w->n_out, 0);
+		ck_assert_int_eq(world_find(w, p.pub)->due[WG_T_PERSIST],
+				 w->now.mono.ns + 20 * SEC);
+		world_free(w);
+	}
+}
+END_TEST
+
 /* With a keepalive a peer that went away is tried for as long as it takes. */
 START_TEST(persistent_never_gives_up)
 {
@@ -431,8 +474,8 @@ static Suite *suite(void)
 	return UNIT_SUITE("wg_timers", retry, retry_while_wanted, staged_bound, rekey_by_age,
 			  rekey_on_receive, reject_by_age, passive_keepalive, dead_peer,
 			  conversation, answered_while_armed, persistent_keepalive,
-			  persistent_never_gives_up, erased_keys, five_seconds_apart, refused_send,
-			  no_endpoint);
+			  persistent_put_off, persistent_never_gives_up, erased_keys,
+			  five_seconds_apart, refused_send, no_endpoint);
 }
 
 UNIT_MAIN(suite)
