@@ -42,6 +42,7 @@ void *ALIGNED(size_t alignment, size_t size);
 static __thread size_t left; /* allocations until the failing one, that one included; 0: off */
 static __thread bool fired, all;
 static __thread long live;
+static __thread unsigned long count;
 static __thread const void *watched;
 static __thread size_t watched_len;
 static __thread bool watched_zero;
@@ -118,8 +119,14 @@ PLAIN static void look_at_watched(const void *p)
 		watched_zero = watched_zero && bytes[i] == 0;
 }
 
+unsigned long fault_count(void)
+{
+	return count;
+}
+
 PLAIN bool fault_now(void)
 {
+	count++;
 	if (left == 0 || --left > 0)
 		return false;
 	left = all; /* the next one is it again */

@@ -36,6 +36,10 @@ bool fault_now(void);
  * counted when they are made and counted when they are freed. */
 long fault_live(void);
 
+/* Calls of the four that this thread has made so far, also under a sanitizer: for what must
+ * allocate nothing at all. */
+unsigned long fault_count(void);
+
 /* Looks at the block at `p` when this thread frees it; then whether its first `n` bytes were all
  * zero: for what must be wiped. False too when it was not freed. */
 void fault_watch(const void *p, size_t n);
