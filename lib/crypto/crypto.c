@@ -39,22 +39,33 @@ int crypto_x25519(const struct key *private_key, const struct key *public_key, s
 	return r == 0 ? 0 : -EINVAL;
 }
 
-static const uint8_t nonce0[crypto_aead_chacha20poly1305_IETF_NPUBBYTES];
+static const uint8_t nonce0[12];
+
+void crypto_seal_nonce(const uint8_t key[static KEY_LEN], const uint8_t nonce[static 12],
+		       const void *ad, size_t ad_len, const void *in, size_t len, void *out)
+{
+	crypto_aead_chacha20poly1305_ietf_encrypt(out, NULL, in, len, ad, ad_len, NULL, nonce, key);
+}
+
+int crypto_open_nonce(const uint8_t key[static KEY_LEN], const uint8_t nonce[static 12],
+		      const void *ad, size_t ad_len, const void *in, size_t len, void *out)
+{
+	if (crypto_aead_chacha20poly1305_ietf_decrypt(out, NULL, NULL, in, len, ad, ad_len, nonce,
+						      key) < 0)
+		return -EBADMSG;
+	return 0;
+}
 
 void crypto_seal0(const uint8_t key[static KEY_LEN], const void *ad, size_t ad_len, const void *in,
 		  size_t len, void *out)
 {
-	crypto_aead_chacha20poly1305_ietf_encrypt(out, NULL, in, len, ad, ad_len, NULL, nonce0,
-						  key);
+	crypto_seal_nonce(key, nonce0, ad, ad_len, in, len, out);
 }
 
 int crypto_open0(const uint8_t key[static KEY_LEN], const void *ad, size_t ad_len, const void *in,
 		 size_t len, void *out)
 {
-	if (crypto_aead_chacha20poly1305_ietf_decrypt(out, NULL, NULL, in, len, ad, ad_len, nonce0,
-						      key) < 0)
-		return -EBADMSG;
-	return 0;
+	return crypto_open_nonce(key, nonce0, ad, ad_len, in, len, out);
 }
 
 void crypto_xseal(const uint8_t key[static KEY_LEN], const uint8_t nonce[static 24], const void *ad,

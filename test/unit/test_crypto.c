@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "crypto/crypto.h"
+#include "crypto/crypto_priv.h"
 
 /* RFC 7748 sections 5.2 and 6.1. */
 START_TEST(x25519_known)
@@ -192,6 +193,41 @@ START_TEST(xchacha_known)
 }
 END_TEST
 
+/* With OpenSSL, at counter 0 and with associated data, as handshakes have it: all small lengths. */
+START_TEST(seal0_known)
+{
+	static const uint8_t nonce[12];
+	uint8_t key[32], ad[70], text[150], want[150 + 16], got[150 + 16], back[150];
+	EVP_CIPHER_CTX *c = EVP_CIPHER_CTX_new();
+	int n;
+
+	ck_assert_int_eq(crypto_init(), 0);
+	for (unsigned i = 0; i < sizeof(text); i++)
+		text[i] = (uint8_t)(i * 7 + 1);
+	memcpy(key, text + 20, sizeof(key));
+	memcpy(ad, text + 60, sizeof(ad));
+	for (int ad_len = 0; ad_len <= (int)sizeof(ad); ad_len += ad_len < 34 ? 1 : 9) {
+		for (int len = 0; len <= (int)sizeof(text); len += len < 68 ? 1 : 13) {
+			EVP_EncryptInit_ex(c, EVP_chacha20_poly1305(), NULL, key, nonce);
+			EVP_EncryptUpdate(c, NULL, &n, ad, ad_len);
+			EVP_EncryptUpdate(c, want, &n, text, len);
+			EVP_EncryptFinal_ex(c, want + len, &n);
+			EVP_CIPHER_CTX_ctrl(c, EVP_CTRL_AEAD_GET_TAG, 16, want + len);
+			size_t a = (size_t)ad_len, t = (size_t)len;
+			crypto_seal0(key, ad, a, text, t, got);
+			ck_assert(memcmp(got, want, t + 16) == 0);
+			ck_assert(crypto_open0(key, ad, a, want, t + 16, back) == 0);
+			ck_assert(memcmp(back, text, t) == 0);
+			want[(t + a) % (t + 16)] ^= 4;
+			ck_assert(crypto_open0(key, ad, a, want, t + 16, back) == -EBADMSG);
+			ck_assert(crypto_open0(key, ad, a ? a - 1 : 1, got, t + 16, back) ==
+				  -EBADMSG);
+		}
+	}
+	EVP_CIPHER_CTX_free(c);
+}
+END_TEST
+
 START_TEST(compare_and_siphash)
 {
 	uint8_t key[16], in[15];
@@ -239,11 +275,40 @@ static void xchacha_case(struct json_object *t)
 		ck_assert_mem_eq(got, msg, len);
 }
 
+static unsigned of_that_size;
+
+/* Nonces of other sizes, with which all vectors are invalid, cannot be asked for. */
+static void chacha_case(struct json_object *t)
+{
+	uint8_t iv[64], msg[2048], ct[2048], aad[2048], got[2048];
+	bool valid = strcmp(wycheproof_text(t, "result"), "valid") == 0;
+	struct key key = hexkey(wycheproof_text(t, "key"));
+
+	if (unhex(wycheproof_text(t, "iv"), iv) != 12) {
+		ck_assert(!valid);
+		return;
+	}
+	of_that_size++;
+	size_t len = unhex(wycheproof_text(t, "msg"), msg),
+	       aad_len = unhex(wycheproof_text(t, "aad"), aad);
+	unhex(wycheproof_text(t, "ct"), ct);
+	ck_assert_uint_eq(unhex(wycheproof_text(t, "tag"), ct + len), 16);
+	crypto_seal_nonce(key.b, iv, aad, aad_len, msg, len, got);
+	ck_assert_msg((memcmp(got, ct, len + 16) == 0) == valid, "tcId %s",
+		      wycheproof_text(t, "tcId"));
+	int r = crypto_open_nonce(key.b, iv, aad, aad_len, ct, len + 16, got);
+	ck_assert_msg(r == (valid ? 0 : -EBADMSG), "tcId %s", wycheproof_text(t, "tcId"));
+	if (valid)
+		ck_assert_mem_eq(got, msg, len);
+}
+
 START_TEST(wycheproof_vectors)
 {
 	ck_assert_int_eq(crypto_init(), 0);
 	wycheproof_each("x25519_test.json", x25519_case);
 	wycheproof_each("xchacha20_poly1305_test.json", xchacha_case);
+	if (wycheproof_each("chacha20_poly1305_test.json", chacha_case) > 0)
+		ck_assert_uint_eq(of_that_size, 316);
 }
 END_TEST
 
@@ -306,7 +371,8 @@ END_TEST
 static Suite *suite(void)
 {
 	return UNIT_SUITE("crypto", x25519_known, x25519_low_order, blake2s_known, mac_hmac_kdf,
-			  xchacha_known, STACK_CASES compare_and_siphash, wycheproof_vectors);
+			  xchacha_known, seal0_known, STACK_CASES compare_and_siphash,
+			  wycheproof_vectors);
 }
 
 UNIT_MAIN(suite)
