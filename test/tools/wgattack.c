@@ -10,6 +10,11 @@
  *                                                    once, 50 times a second
  *     wgattack handshake ADDRESS PORT KEY            one initiation of that peer: "1" where
  * answered
+ *     wgattack large ADDRESS PORT KEY FROM TO        as that peer, in a session: the longest
+ *                                                    datagrams and trains (UDP_SEGMENT) that there
+ *                                                    are, garbage and good ones, with a packet from
+ *                                                    the inner address FROM to TO; prints how many
+ *                                                    datagrams and trains, and messages in all
  *
  * The peer is test/unit/wgpeer.c's with seed 1; `wgattack key` prints its public key.
  */
@@ -215,6 +220,86 @@ static void one_handshake(void)
 		puts("0");
 }
 
+/* ── of the greatest length ─────────────────────────────────────────────────────────────── */
+
+#define LONGEST  65507 /* what UDP over IPv4 takes */
+#define JOINED   65493 /* with all headers a byte less than what a veth does not cut */
+#define TRAIN    64    /* messages: UDP_MAX_SEGMENTS of all kernels */
+#define OVERHEAD 32
+
+static unsigned long datagrams, messages;
+
+static void send_all(int fd, const uint8_t *b, size_t len, int piece)
+{
+	if (setsockopt(fd, SOL_UDP, UDP_SEGMENT, &piece, sizeof(piece)) < 0)
+		die("UDP_SEGMENT");
+	if (send(fd, b, len, 0) != (ssize_t)len)
+		die("send");
+	datagrams++;
+	messages += piece ? (len + (size_t)piece - 1) / (size_t)piece : 1;
+}
+
+static void garbage_of(int fd, uint8_t type, size_t len, int piece)
+{
+	uint8_t b[LONGEST];
+
+	randombytes_buf(b, len);
+	for (size_t at = 0; at + 4 <= len; at += piece ? (size_t)piece : len)
+		memcpy(b + at, (uint8_t[]){type, 0, 0, 0}, 4);
+	send_all(fd, b, len, piece);
+}
+
+/* A packet with no checksums to speak of, which fills the datagram; then the same, damaged. */
+static void longest_packet(int fd, const char *from, const char *to_inside)
+{
+	static uint8_t plain[LONGEST - OVERHEAD], out[LONGEST + 16];
+	struct iphdr ip = {.version = 4,
+			   .ihl = 5,
+			   .ttl = 64,
+			   .protocol = IPPROTO_UDP,
+			   .tot_len = htons(sizeof(plain)),
+			   .saddr = inet_addr(from),
+			   .daddr = inet_addr(to_inside)};
+
+	memcpy(plain, &ip, sizeof(ip));
+	for (unsigned damaged = 0; damaged < 2; damaged++) {
+		size_t len = wgpeer_data(&peer, peer.counter++, plain, sizeof(plain), out);
+
+		out[len / 2] ^= (uint8_t)damaged;
+		send_all(fd, out, len, 0);
+	}
+}
+
+static void keepalives(int fd)
+{
+	uint8_t train[TRAIN * OVERHEAD];
+
+	for (unsigned i = 0; i < TRAIN; i++)
+		wgpeer_data(&peer, peer.counter++, NULL, 0, train + (size_t)i * OVERHEAD);
+	send_all(fd, train, sizeof(train), OVERHEAD);
+}
+
+static void large(const char *from, const char *to_inside)
+{
+	uint8_t b[256];
+	int fd = connected();
+
+	initiation(b);
+	if (send(fd, b, 148, 0) != 148 || poll(&(struct pollfd){fd, POLLIN, 0}, 1, 7000) != 1 ||
+	    recv(fd, b, sizeof(b), 0) != 92 || !wgpeer_take_response(&peer, b))
+		die("no good response");
+	longest_packet(fd, from, to_inside);
+	for (uint8_t type = 0; type < 6; type++) {
+		garbage_of(fd, type, LONGEST, 0);
+		garbage_of(fd, type, TRAIN * 1023, 1023);
+		garbage_of(fd, type, JOINED, 1039); /* the last is shorter */
+		garbage_of(fd, type, TRAIN * 148, 148);
+		garbage_of(fd, type, TRAIN * 4, 4);
+	}
+	keepalives(fd);
+	printf("%lu %lu\n", datagrams + 1, messages + 1);
+}
+
 int main(int argc, char **argv)
 {
 	static const uint8_t nobody[32] = {9};
@@ -230,7 +315,7 @@ int main(int argc, char **argv)
 	if (argc < 5 || !inet_aton(argv[2], &to.sin_addr) || key_from_base64(argv[4], &k) < 0) {
 		fputs("usage: wgattack key | spoof ADDRESS PORT KEY RATE SECONDS |\n"
 		      "       garbage ADDRESS PORT KEY | handshake ADDRESS PORT KEY |\n"
-		      "       cookies ADDRESS PORT KEY SECONDS\n",
+		      "       cookies ADDRESS PORT KEY SECONDS | large ADDRESS PORT KEY FROM TO\n",
 		      stderr);
 		return 2;
 	}
@@ -240,6 +325,8 @@ int main(int argc, char **argv)
 		printf("%lu\n", spoof(atof(argv[5]), atof(argv[6])));
 	else if (strcmp(argv[1], "cookies") == 0 && argc == 6)
 		cookies(atof(argv[5]));
+	else if (strcmp(argv[1], "large") == 0 && argc == 7)
+		large(argv[5], argv[6]);
 	else if (strcmp(argv[1], "garbage") == 0)
 		garbage();
 	else
