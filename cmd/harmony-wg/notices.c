@@ -122,7 +122,7 @@ int notices_read(int fd, unsigned own, struct notices *n, struct err *e)
 		/* A process with CAP_NET_ADMIN could write to us; only the kernel has port 0. */
 		if (got <= 0 || from.nl_pid != 0)
 			continue;
-		int left = (int)got; /* NLMSG_NEXT makes it negative */
+		size_t left = NLMSG_ALIGN((size_t)got); /* as NLMSG_NEXT counts */
 		for (const struct nlmsghdr *h = (void *)b; NLMSG_OK(h, left);
 		     h = NLMSG_NEXT(h, left))
 			note(h, own, n);

@@ -22,6 +22,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -204,7 +205,7 @@ static void find_foreign(int dir, unsigned uid, char *ret, size_t size)
  * the pen would be the end of the machine. */
 static int give(int fd, const char *dir, bool made, unsigned uid, unsigned gid, struct err *e)
 {
-	char foreign[64] = "";
+	char foreign[NAME_MAX + 1] = "";
 	struct stat st;
 
 	if (fstat(fd, &st) < 0)
@@ -221,7 +222,7 @@ static int give(int fd, const char *dir, bool made, unsigned uid, unsigned gid, 
 	if (*foreign)
 		return err_set(e, -EPERM,
 			       "--user: the state directory %s is not given to another user: "
-			       "\"%s\" in it is none of ours",
+			       "\"%.64s\" in it is none of ours",
 			       dir, foreign);
 	return fchown(fd, uid, gid) < 0 ? err_sys(e, -errno, "%s", dir) : 0;
 }
