@@ -63,6 +63,7 @@
 #define RETRY_HUNG_NS  (15 * NS_PER_SEC)
 #define SLOW_NS        (500 * NS_PER_MSEC)
 #define POLL_DEFAULT   5
+#define POLL_EARLY_NS  (150 * NS_PER_MSEC) /* for the look and the repair to be within it, too */
 #define SHORT_LIFE_NS  NS_PER_SEC
 #define LOOKS          5 /* within the threshold of a required peer */
 #define SOURCES_NS     (60 * NS_PER_SEC)
@@ -534,7 +535,8 @@ static int64_t look_interval(const struct agent *a, int64_t poll)
 
 static void schedule_tick(struct agent *a)
 {
-	int64_t poll = (a->opts->poll_secs ? a->opts->poll_secs : POLL_DEFAULT) * NS_PER_SEC;
+	int64_t poll = (a->opts->poll_secs ? a->opts->poll_secs : POLL_DEFAULT) * NS_PER_SEC -
+		       POLL_EARLY_NS;
 	int64_t next = all_up(a)             ? look_interval(a, poll)
 		       : poll < TICK_FAST_NS ? poll
 					     : TICK_FAST_NS;

@@ -175,6 +175,30 @@ repaired() { # SECONDS COMMAND…
   }
 }
 
+# Of what `changing` has made: by the log, which is written behind each operation.
+repaired_in() { # SECONDS COMMAND…
+  local limit=$1 ms
+  shift
+  within 15 "$@" || {
+    echo "not repaired in 15 s: $*"
+    return 1
+  }
+  ms=$(repaired_ms) || {
+    echo "repaired, but the log does not say so"
+    return 1
+  }
+  echo "$limit $ms" >>"$TMP/repairs"
+  sanitized && limit=$((limit * 2)) # whose looks take several times as long
+  [ "$ms" -le $((limit * 1000)) ] || {
+    echo "repaired after $ms ms only"
+    return 1
+  }
+}
+repairs() { # the slowest of each limit, for the record
+  awk '{if ($2 > slowest[$1]) slowest[$1] = $2; n[$1]++}
+    END {for (l in n) print "# " n[l] " repairs within " l " s: the slowest after " slowest[l] " ms"}' "$TMP/repairs"
+}
+
 ping_start() {
   bg_stop ping KILL
   bg_ns ping node ping -i 0.05 -D "${1:-10.100.0.1}"

@@ -26,6 +26,9 @@
 #     peer_stop NODE IF
 #     peer_skip IMPL                  why IMPL cannot run here; empty (and status 1) when it can
 #     need_netns, need_tun            skip_all without root, namespaces, /dev/net/tun
+#     changing COMMAND…               COMMAND, which makes drift; repaired_ms then prints how many
+#                                     milliseconds later, by its own log ($TMP/agent.log), the agent had
+#                                     repaired the last of it
 #     sanitized                       true where $BUILD_DIR is a sanitizer's
 #     (and all of test/common.sh)
 #
@@ -103,6 +106,26 @@ ping_gaps() { # PING-LOG
       n++
     }
     END {print last - n}' "$1"
+}
+
+# A look from outside, process after process, would add its own time to the agent's.
+changing() {
+  _logged=$(cat "$TMP/agent.log" 2>/dev/null | wc -l)
+  _changed=${EPOCHREALTIME/,/.}
+  "$@"
+}
+repaired_ms() {
+  tail -n +$((_logged + 1)) "$TMP/agent.log" | awk -v from="$_changed" '
+    /"msg":"drift repaired"/ && match($0, /T[0-9:.]+Z/) {
+      split(substr($0, RSTART + 1, RLENGTH - 2), t, ":")
+      at = t[1] * 3600 + t[2] * 60 + t[3]
+      n++
+    }
+    END {
+      if (!n) exit 1
+      ms = (at - from % 86400) * 1000
+      printf "%d\n", ms < -43200000 ? ms + 86400000 : ms
+    }'
 }
 
 in_ns() {
