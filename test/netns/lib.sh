@@ -110,12 +110,12 @@ ping_gaps() { # PING-LOG
 
 # A look from outside, process after process, would add its own time to the agent's.
 changing() {
-  _logged=$(cat "$TMP/agent.log" 2>/dev/null | wc -l)
+  _logged=$(awk 'END {print NR}' "$TMP/agent.log" 2>/dev/null)
   _changed=${EPOCHREALTIME/,/.}
   "$@"
 }
 repaired_ms() {
-  tail -n +$((_logged + 1)) "$TMP/agent.log" | awk -v from="$_changed" '
+  tail -n +$((${_logged:-0} + 1)) "$TMP/agent.log" | awk -v from="$_changed" '
     /"msg":"drift repaired"/ && match($0, /T[0-9:.]+Z/) {
       split(substr($0, RSTART + 1, RLENGTH - 2), t, ":")
       at = t[1] * 3600 + t[2] * 60 + t[3]
