@@ -2,13 +2,24 @@
  * The agent of lib/agent in this process, against the real machine of its network namespace, and
  * driven by hand: a cycle is one run of its loop. For test/netns/agent-faults.test:
  *
- *     agent_faults cycles N DIR DEVICE    N cycles over everything that happens to an agent; what
- * it holds (memory, files) is the same afterwards agent_faults edit|create DIR DEVICE the same edit
- * (creation of an interface) again and again, the 1st, 2nd, … system call of it failing
- *     agent_faults memory DIR DEVICE      the edit, the 1st, 2nd, … allocation of it failing
- *     agent_faults metrics DIR DEVICE     the same of edits of one of two networks, c.toml to
- * d.toml (the network) and to e.toml (its peers alone), and of all allocations from there on; what
- * /metrics says of peers is true after each
+ *     agent_faults cycles N DIR DEVICE
+ *
+ * N cycles over everything that happens to an agent; what it holds (memory, files) is the same
+ * afterwards.
+ *
+ *     agent_faults edit|create DIR DEVICE
+ *
+ * The same edit (creation of an interface) again and again, the 1st, 2nd, … system call of it
+ * failing.
+ *
+ *     agent_faults memory DIR DEVICE
+ *
+ * The edit, then the creation, the 1st, 2nd, … allocation of it failing.
+ *
+ *     agent_faults metrics DIR DEVICE
+ *
+ * The same of edits of one of two networks, c.toml to d.toml (the network) and to e.toml (its peers
+ * alone), and of all allocations from there on; what /metrics says of peers is true after each.
  *
  * DIR has a.toml, b.toml and bad.toml, the configurations; DEVICE is the userspace device's
  * program. STRIDE=N tries only each N-th failure.
@@ -358,22 +369,22 @@ static void failing_calls(const char *name, enum what what, bool interrupt)
 	report(name, tried, told);
 }
 
-static void failing_memory(const char *name)
+static void failing_memory(const char *name, enum what what)
 {
 	unsigned long n = 0, told = 0, tried = 0;
-	unsigned files = open_files();
+	unsigned files = settles(6) ? open_files() : 0;
 
 	for (;; n += step()) {
 		uint64_t before = agent->generation;
 
-		round_begin(EDIT);
+		round_begin(what);
 		fault_after(n);
-		round_run(EDIT);
+		round_run(what);
 		if (!fault_off())
 			break;
 		tried++;
 		told += says_error();
-		if (!round_judge(name, EDIT, n, "allocation", before, files))
+		if (!round_judge(name, what, n, "allocation", before, files))
 			return;
 	}
 	report(name, tried, told);
@@ -579,7 +590,8 @@ int main(int argc, char **argv)
 	} else if (str_eq(argv[1], "metrics")) {
 		metrics();
 	} else if (str_eq(argv[1], "memory")) {
-		failing_memory("each allocation of an edit fails");
+		failing_memory("each allocation of an edit fails", EDIT);
+		failing_memory("each allocation of a creation fails", CREATE);
 	} else {
 		enum what what = str_eq(argv[1], "create") ? CREATE : EDIT;
 		const char *noun = what == CREATE ? "creation" : "edit";
