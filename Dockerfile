@@ -7,7 +7,7 @@
 #         -v /etc/harmony-agent:/etc/harmony-agent:ro harmony-agent
 #
 # The first stage runs on the building machine, whatever the image is for: other architectures are
-# cross-compiled. What the programs need beyond the base is gathered there (hack/image-root), so
+# cross-compiled. What the programs need beyond the base is gathered there (hack/image-build root), so
 # the last stage runs nothing and needs no emulator. BASE=scratch gathers all they need.
 #
 # The user is a fixed id. CAP_NET_ADMIN reaches a program that is not root's as a file capability
