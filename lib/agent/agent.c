@@ -345,37 +345,37 @@ static void on_files_changed(void *arg)
 	agent_load(arg, false);
 }
 
-/* The networks of deleted objects stay, with their last entries, unless all say otherwise. */
-static bool is_to_be_removed(const struct agent *a)
+/* Which networks of deleted objects stay, in words; NULL: all go. Those that go are off from now
+ * on, since their documents are marked. */
+static const char *left_behind(const struct agent *a, struct buf *names)
 {
-	bool any = false, all = true;
+	const char *sep = "";
 
 	for (size_t i = 0; a->wanted && i < a->wanted->config->n_networks; i++) {
 		const struct config_network *n = &a->wanted->config->networks[i];
 
-		if (!agent_source_kube_is_left_behind(a->kube, n->source))
+		if (!n->enabled || n->remove_on_delete ||
+		    !agent_source_kube_is_gone(a->kube, n->source))
 			continue;
-		any = true;
-		all = all && n->remove_on_delete;
+		buf_addf(names, "%s%s", sep, n->name);
+		sep = ", ";
 	}
-	return any && all;
+	return names->len ? buf_str(names) : NULL;
 }
 
 static void on_kube_changed(void *arg)
 {
+	_cleanup_buf_ struct buf names = BUF_INIT(512), note = BUF_INIT(768);
 	struct agent *a = arg;
+	const char *stay;
 
 	if (!a->kube)
 		return;
-	if (agent_source_kube_deleted(a->kube)) {
-		if (is_to_be_removed(a)) {
-			agent_source_kube_forget(a->kube);
-		} else {
-			log_warn("the configuration's objects were deleted; the tunnels stay");
-			agent_source_kube_event(
-				a->kube, true, "ConfigDeleted",
-				"the tunnels stay as they are (on_delete = \"keep\")");
-		}
+	if (agent_source_kube_deleted(a->kube) && (stay = left_behind(a, &names))) {
+		log_warn("the configuration's objects were deleted; the tunnels stay",
+			 LOG_STR("networks", stay));
+		buf_addf(&note, "the tunnels stay as they are (on_delete = \"keep\"): %s", stay);
+		agent_source_kube_event(a->kube, true, "ConfigDeleted", buf_str(&note));
 	}
 	agent_load(a, false);
 }

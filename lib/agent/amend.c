@@ -28,8 +28,19 @@
 #include <errno.h>
 #include <string.h>
 
-/* The index of the one document with another text; n: none. -1: more, or other documents. */
-static long which_differs(const struct agent_docs *a, const struct agent_docs *b)
+/* Whether a network of a document is to be removed when its source is deleted. */
+static bool removes(const struct config *c, size_t doc)
+{
+	for (size_t i = 0; i < c->n_networks; i++)
+		if (c->networks[i].doc == doc && c->networks[i].remove_on_delete)
+			return true;
+	return false;
+}
+
+/* The index of the one document with another text; n: none. -1: more, or other documents. `b` are
+ * those of `c`. */
+static long which_differs(const struct agent_docs *a, const struct agent_docs *b,
+			  const struct config *c)
 {
 	long at = (long)a->n;
 
@@ -38,7 +49,8 @@ static long which_differs(const struct agent_docs *a, const struct agent_docs *b
 	for (size_t i = 0; i < a->n; i++) {
 		const struct config_doc *x = &a->items[i], *y = &b->items[i];
 
-		if (!str_eq(x->name, y->name))
+		if (!str_eq(x->name, y->name) || y->gone > x->gone ||
+		    (x->gone && !y->gone && removes(c, i)))
 			return -1;
 		if (x->len == y->len && memcmp(x->text, y->text, x->len) == 0)
 			continue;
@@ -164,7 +176,7 @@ static int amend(struct agent *a, struct agent_docs *docs, struct config_amendme
 bool agent_amend(struct agent *a, const struct agent_wanted_env *env, struct agent_docs *docs)
 {
 	_cleanup_config_amendment_ struct config_amendment am = {0};
-	long at = a->wanted ? which_differs(docs, &a->docs) : -1;
+	long at = a->wanted ? which_differs(docs, &a->docs, a->wanted->config) : -1;
 
 	if (at < 0 || agent_wanted_keys_stand(a->wanted, env) <= 0)
 		return false;

@@ -59,7 +59,7 @@ bool agent_docs_equal(const struct agent_docs *a, const struct agent_docs *b)
 	for (size_t i = 0; i < a->n; i++) {
 		const struct config_doc *x = &a->items[i], *y = &b->items[i];
 
-		if (!str_eq(x->name, y->name) || x->len != y->len ||
+		if (!str_eq(x->name, y->name) || x->len != y->len || x->gone != y->gone ||
 		    memcmp(x->text, y->text, x->len) != 0)
 			return false;
 	}

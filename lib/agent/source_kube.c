@@ -13,9 +13,10 @@
  *        └──── CACHE_AFTER, cache is there ──> synced (from cache) ── both answered ──> live
  *
  * An object that is deleted leaves its last entries behind, marked as gone, and so does one that
- * comes with a value that cannot be read, marked with the error: whoever reads the documents
- * decides what that means, and a restart of the API server with an empty store is not the end of
- * all tunnels.
+ * comes with a value that cannot be read, marked with the error. Its documents are marked, too, so
+ * that each network in them is kept or removed as it says, and a restart of the API server with an
+ * empty store is not the end of all tunnels. On disk the mark is an entry with a name that no
+ * object's entry can have.
  */
 #include "agent/source_kube.h"
 #include "agent/agent.h"
@@ -33,6 +34,7 @@
 
 #define CACHE_AFTER_SECS 10
 #define DOC_NAME_MAX     1024
+#define GONE             "/gone"
 
 struct watched {
 	struct agent_source_kube *owner;
@@ -43,6 +45,7 @@ struct watched {
 	struct agent_entries cached;  /* from disk, in force while `from_cache` */
 	char *uid;                    /* NULL: never seen */
 	bool gone;                    /* the API server says that there is none */
+	bool cached_gone;             /* or said so when `cached` was written */
 	struct err error;             /* why the newest is not what `entries` are; "" if they are */
 	char told[ERR_MSG_MAX];       /* what was last logged of the watch's errors */
 };
@@ -61,7 +64,6 @@ struct agent_source_kube {
 	struct event *cache_timer;
 	char *cache_path;
 	bool from_cache;
-	bool forgotten; /* no documents, because their objects are gone */
 	void (*changed)(void *arg);
 	void *arg;
 };
@@ -131,7 +133,6 @@ static void on_changed(void *arg, struct json_object *object)
 	}
 	agent_entries_clear(&w->entries);
 	w->entries = entries;
-	w->owner->forgotten = false;
 	tell(w->owner);
 }
 
@@ -191,6 +192,11 @@ static const struct agent_entries *in_force(const struct watched *w)
 	return w->owner->from_cache ? &w->cached : &w->entries;
 }
 
+static bool is_gone(const struct watched *w)
+{
+	return w->owner->from_cache ? w->cached_gone : w->gone;
+}
+
 static void doc_name(const struct watched *w, const char *key, char ret[static DOC_NAME_MAX])
 {
 	snprintf(ret, DOC_NAME_MAX, "%s %s/%s key %s", kind_name(w), w->ns, w->name, key);
@@ -210,6 +216,7 @@ static int add_docs(const struct watched *w, struct agent_docs *ret, struct err 
 		int r = agent_docs_add(ret, name, entry->data, entry->len);
 		if (r < 0)
 			return err_set(e, r, "out of memory");
+		ret->items[ret->n - 1].gone = is_gone(w);
 	}
 	return 0;
 }
@@ -231,7 +238,7 @@ int agent_source_kube_docs(const struct agent_source_kube *s, struct agent_docs 
 	agent_docs_sort(ret);
 	/* Nothing at all is a slip (another name for the entry), not a wish for no networks; and
 	 * of what is not there, nothing follows. */
-	if (ret->n == before && !s->forgotten) {
+	if (ret->n == before) {
 		if (s->secret.gone || s->configmap.gone)
 			return err_set(e, -EAGAIN, "the objects do not exist");
 		return err_set(
@@ -287,7 +294,7 @@ bool agent_source_kube_deleted(const struct agent_source_kube *s)
 	       (s->secret.gone && has_document(&s->secret.entries));
 }
 
-bool agent_source_kube_is_left_behind(const struct agent_source_kube *s, const char *doc)
+bool agent_source_kube_is_gone(const struct agent_source_kube *s, const char *doc)
 {
 	const struct watched *both[] = {&s->configmap, &s->secret};
 	char name[DOC_NAME_MAX];
@@ -300,15 +307,6 @@ bool agent_source_kube_is_left_behind(const struct agent_source_kube *s, const c
 		}
 	}
 	return false;
-}
-
-void agent_source_kube_forget(struct agent_source_kube *s)
-{
-	if (s->configmap.gone)
-		agent_entries_clear(&s->configmap.entries);
-	if (s->secret.gone)
-		agent_entries_clear(&s->secret.entries);
-	s->forgotten = true;
 }
 
 bool agent_source_kube_missing(const struct agent_source_kube *s, struct buf *why)
@@ -363,6 +361,8 @@ static int get_used(const struct watched *w, struct agent_entries *ret)
 	ret->items = calloc(w->entries.n + 1, sizeof(*ret->items));
 	if (!ret->items)
 		return -ENOMEM;
+	if (w->gone)
+		ret->items[ret->n++] = (struct agent_entry){.key = GONE, .data = ""};
 	for (size_t i = 0; i < w->entries.n; i++)
 		if (w->entries.items[i].asked_for || kube_key_is_document(w->entries.items[i].key))
 			ret->items[ret->n++] = w->entries.items[i];
@@ -390,6 +390,16 @@ void agent_source_kube_accepted(struct agent_source_kube *s)
 	free(configmap.items);
 }
 
+static void take_cached(struct watched *w, struct agent_entries *part)
+{
+	agent_entries_clear(&w->cached);
+	w->cached = *part;
+	*part = (struct agent_entries){0};
+	w->cached_gone = false;
+	for (size_t i = 0; i < w->cached.n; i++)
+		w->cached_gone |= str_eq(w->cached.items[i].key, GONE);
+}
+
 static int read_cache(struct agent_source_kube *s, struct err *e)
 {
 	struct agent_entries names = {0}, parts[N_PARTS] = {{0}};
@@ -402,11 +412,8 @@ static int read_cache(struct agent_source_kube *s, struct err *e)
 	if (r == 0 && !agent_entries_equal(&names, &parts[PART_NAMES]))
 		r = err_set(e, -ESTALE, "%s: kept from other objects than these", s->cache_path);
 	if (r == 0) {
-		agent_entries_clear(&s->secret.cached);
-		agent_entries_clear(&s->configmap.cached);
-		s->secret.cached = parts[PART_SECRET];
-		s->configmap.cached = parts[PART_CONFIGMAP];
-		parts[PART_SECRET] = parts[PART_CONFIGMAP] = (struct agent_entries){0};
+		take_cached(&s->secret, &parts[PART_SECRET]);
+		take_cached(&s->configmap, &parts[PART_CONFIGMAP]);
 	}
 	for (size_t i = 0; i < N_PARTS; i++)
 		agent_entries_clear(&parts[i]);

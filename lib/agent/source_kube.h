@@ -24,9 +24,9 @@ MEM_CLEANUP(struct agent_source_kube, agent_source_kube_free);
 /* True once every watched object was seen or is known not to exist, or a cached copy was taken. */
 bool agent_source_kube_synced(const struct agent_source_kube *s);
 
-/* Appends the documents of both objects, those of deleted objects included. -EINVAL where an
- * object holds what cannot be read, -EAGAIN where objects that do not exist are why there is no
- * document, -ENODATA where there is none in those that do, -ENOMEM. */
+/* Appends the documents of both objects, those of deleted objects included, which are `gone`.
+ * -EINVAL where an object holds what cannot be read, -EAGAIN where objects that do not exist are
+ * why there is no document, -ENODATA where there is none in those that do, -ENOMEM. */
 int agent_source_kube_docs(const struct agent_source_kube *s, struct agent_docs *ret,
 			   struct err *e);
 
@@ -39,9 +39,7 @@ void agent_source_kube_accepted(struct agent_source_kube *s);
 /* Whether an object is gone whose documents are still among those above. */
 bool agent_source_kube_deleted(const struct agent_source_kube *s);
 /* Whether a document, by its name, is one of those. */
-bool agent_source_kube_is_left_behind(const struct agent_source_kube *s, const char *doc);
-/* Drops what deleted objects have left behind. */
-void agent_source_kube_forget(struct agent_source_kube *s);
+bool agent_source_kube_is_gone(const struct agent_source_kube *s, const char *doc);
 
 /* From here on, documents and keys are those on disk (true), or the API server's (false). Returns
  * whether they are the former: there may be nothing on disk. */

@@ -347,7 +347,7 @@ int config_amend_part(const struct config *c, const struct config_doc *was,
 		return r;
 
 	size_t above = render_part(n, now->format, &after, &b, &lines);
-	struct config_doc part = {now->name, now->format, buf_str(&b), b.len};
+	struct config_doc part = {now->name, now->format, buf_str(&b), b.len, false};
 	struct cfg_pos origin = {.offset = (unsigned)(after.from - above),
 				 .line = first->pos.line - 1 - lines};
 	return buf_error(&b) == -ENOMEM ? -ENOMEM

@@ -156,6 +156,7 @@ struct config_doc {
 	enum config_format format;
 	const char *text;
 	size_t len;
+	bool gone; /* its source was deleted: networks with on_delete = "remove" are not read */
 };
 
 /* Reads documents into one configuration: every network of every document, names unique over

@@ -323,6 +323,20 @@ static void read_all(struct config_run *run, size_t n_docs, struct cfg_value **t
 	}
 }
 
+/* Out of the way of others, too: one of that name may stand in another document by now. */
+static void drop_gone(struct nets *nets)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < nets->n; i++) {
+		if (nets->items[i].doc->gone && nets->items[i].net.remove_on_delete)
+			config_net_src_clear(&nets->items[i]);
+		else
+			nets->items[kept++] = nets->items[i];
+	}
+	nets->n = kept;
+}
+
 static void turn_off_others(struct nets *nets, const char *only)
 {
 	for (size_t i = 0; i < nets->n; i++)
@@ -376,6 +390,7 @@ int config_read_anyway(const struct config_doc *docs, size_t n_docs, const char 
 	if (!trees)
 		return -ENOMEM;
 	read_all(&run, n_docs, trees, &nets);
+	drop_gone(&nets);
 	if (only)
 		turn_off_others(&nets, only);
 	if (!run.no_memory)

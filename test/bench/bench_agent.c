@@ -101,7 +101,7 @@ static int parse(const char *path, unsigned rounds)
 	fclose(f);
 	for (unsigned i = 0; i < rounds; i++) {
 		struct config_doc doc = {path, str_ends(path, ".yaml") ? CONFIG_YAML : CONFIG_TOML,
-					 buf_str(&text), text.len};
+					 buf_str(&text), text.len, false};
 		_cleanup_config_diags_ struct config_diags diags = {0};
 		_cleanup_config_ struct config *c = NULL;
 		struct mono start = mono_now();

@@ -73,9 +73,9 @@ static void run(const struct config_doc *docs, size_t n, const char *node)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	const char *text = (const char *)data;
-	struct config_doc docs[] = {{"t", CONFIG_TOML, text, size},
-				    {"y", CONFIG_YAML, text, size},
-				    {"j", CONFIG_JSON, text, size}};
+	struct config_doc docs[] = {{"t", CONFIG_TOML, text, size, false},
+				    {"y", CONFIG_YAML, text, size, false},
+				    {"j", CONFIG_JSON, text, size, false}};
 
 	for (size_t i = 0; i < ARRAY_LEN(docs); i++) {
 		run(&docs[i], 1, NULL);

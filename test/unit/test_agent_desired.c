@@ -23,7 +23,7 @@ static bool known = true;
 
 static struct agent_wanted *wanted_of(const char *text)
 {
-	struct config_doc doc = {"t.toml", CONFIG_TOML, text, strlen(text)};
+	struct config_doc doc = {"t.toml", CONFIG_TOML, text, strlen(text), false};
 	struct agent_wanted_env env = {.state_dir = "/nonexistent/state"};
 	struct config_diags diags = {0};
 	struct agent_wanted *w = NULL;
@@ -498,8 +498,8 @@ static void plan_text(const struct agent_state *want, struct agent_state *had, s
 static int compare_plans(const char *was, const char *now)
 {
 	struct agent_desired_env env = {.endpoint = endpoint};
-	struct config_doc docs[] = {{"t.toml", CONFIG_TOML, was, strlen(was)},
-				    {"t.toml", CONFIG_TOML, now, strlen(now)}};
+	struct config_doc docs[] = {{"t.toml", CONFIG_TOML, was, strlen(was), false},
+				    {"t.toml", CONFIG_TOML, now, strlen(now), false}};
 	struct agent_wanted *w = wanted_of(was), *v = wanted_of(now);
 	struct config_peer gone[CONFIG_AMEND_MAX];
 	struct config_amendment a;
@@ -728,7 +728,7 @@ static bool have_equal_routes(const struct agent_tunnel *a, const struct agent_t
 
 static bool is_accepted(const char *text)
 {
-	struct config_doc doc = {"t.toml", CONFIG_TOML, text, strlen(text)};
+	struct config_doc doc = {"t.toml", CONFIG_TOML, text, strlen(text), false};
 	_cleanup_config_diags_ struct config_diags diags = {0};
 	_cleanup_config_ struct config *c = NULL;
 

@@ -60,7 +60,7 @@ static struct config *config_of(const char *a, const char *b)
 			 "allowed_ips = ['10.2.0.0/24']\n"
 			 "endpoint = '%s'\n",
 			 b);
-	struct config_doc doc = {"t.toml", CONFIG_TOML, text, strlen(text)};
+	struct config_doc doc = {"t.toml", CONFIG_TOML, text, strlen(text), false};
 	ck_assert_int_eq(config_read(&doc, 1, NULL, &c, &diags), 0);
 	config_diags_clear(&diags);
 	return c;

@@ -209,6 +209,8 @@ START_TEST(test_equal)
 	agent_docs_clear(&b);
 	agent_docs_add(&b, "a.toml", "A", 1);
 	ck_assert(agent_docs_equal(&a, &b));
+	a.items[0].gone = true;
+	ck_assert(!agent_docs_equal(&a, &b));
 	ck_assert_int_eq(agent_docs_add(&a, "a.txt", "A", 1), -EINVAL);
 	agent_docs_clear(&a);
 	agent_docs_clear(&b);

@@ -75,7 +75,7 @@ static int load(const char *text, bool dry, struct agent_wanted **ret)
 	struct agent_wanted_env env = {.state_dir = state, .only = only};
 
 	expand(&b, text);
-	struct config_doc doc = {"t.toml", CONFIG_TOML, buf_str(&b), b.len};
+	struct config_doc doc = {"t.toml", CONFIG_TOML, buf_str(&b), b.len, false};
 	config_diags_clear(&diags);
 	return agent_wanted_load(&doc, 1, &env, dry, ret, &diags);
 }
@@ -217,8 +217,8 @@ static const char *all_findings(const char *text, const char *network)
 {
 	_cleanup_agent_wanted_ struct agent_wanted *w = NULL;
 	struct agent_wanted_env env = {.state_dir = state, .only = network};
-	struct config_doc docs[] = {{"a.toml", CONFIG_TOML, text, strlen(text)},
-				    {"b.toml", CONFIG_TOML, "[network.z", 10}};
+	struct config_doc docs[] = {{"a.toml", CONFIG_TOML, text, strlen(text), false},
+				    {"b.toml", CONFIG_TOML, "[network.z", 10, false}};
 
 	config_diags_clear(&diags);
 	/* The second document is none: only where a network is looked for that may be in it. */
@@ -376,8 +376,8 @@ static int amended(const char *was, const char *now)
 	ck_assert_msg(load(was, false, &w) == 0, "%s", findings());
 	expand(&x, was);
 	expand(&y, now);
-	struct config_doc docs[] = {{"t.toml", CONFIG_TOML, buf_str(&x), x.len},
-				    {"t.toml", CONFIG_TOML, buf_str(&y), y.len}};
+	struct config_doc docs[] = {{"t.toml", CONFIG_TOML, buf_str(&x), x.len, false},
+				    {"t.toml", CONFIG_TOML, buf_str(&y), y.len, false}};
 	ck_assert_int_eq(config_amendment_read(w->config, &docs[0], &docs[1], &am), 0);
 	if (agent_wanted_can_amend(w, &am)) {
 		ck_assert_int_eq(agent_wanted_amend(w, &am), 0);
@@ -415,7 +415,8 @@ END_TEST
 START_TEST(test_out_of_memory)
 {
 	struct agent_wanted *w = NULL;
-	struct config_doc doc = {"t.toml", CONFIG_TOML, NET PEER(KEY_A), strlen(NET PEER(KEY_A))};
+	struct config_doc doc = {"t.toml", CONFIG_TOML, NET PEER(KEY_A), strlen(NET PEER(KEY_A)),
+				 false};
 	struct agent_wanted_env env = {.state_dir = state};
 	int r = 0;
 

@@ -24,7 +24,7 @@
 static struct config *read_as(enum config_format format, const char *text, const char *node)
 {
 	static const char *const names[] = {"t.toml", "t.yaml", "t.json"};
-	struct config_doc doc = {names[format], format, text, strlen(text)};
+	struct config_doc doc = {names[format], format, text, strlen(text), false};
 	struct config_diags diags = {0};
 	struct config *c = NULL;
 	struct buf b = BUF_INIT(0);
@@ -237,7 +237,7 @@ START_TEST(config_json_places)
 {
 	static const char text[] = "{\"network\":{\"a\":{\"peers\":[{\"publicKey\":\"" K1
 				   "\",\"allowedIps\":[\"10.0.0.1/8\"]}]}}}";
-	struct config_doc doc = {"t.json", CONFIG_JSON, text, strlen(text)};
+	struct config_doc doc = {"t.json", CONFIG_JSON, text, strlen(text), false};
 	_cleanup_config_diags_ struct config_diags diags = {0};
 	struct config *c = NULL;
 
@@ -256,8 +256,8 @@ START_TEST(config_places_afterwards)
 	static const char one[] = "[network.b]\ninterface = 'wg1'\n";
 	static const char two[] = "{\"network\":{\"a\":{\"peers\":[{\"publicKey\":\"" K1
 				  "\",\"allowedIps\":[\"10.0.0.0/8\"]}]}}}";
-	struct config_doc docs[] = {{"1.toml", CONFIG_TOML, one, sizeof(one) - 1},
-				    {"2.json", CONFIG_JSON, two, sizeof(two) - 1}};
+	struct config_doc docs[] = {{"1.toml", CONFIG_TOML, one, sizeof(one) - 1, false},
+				    {"2.json", CONFIG_JSON, two, sizeof(two) - 1, false}};
 	_cleanup_config_diags_ struct config_diags diags = {0};
 	_cleanup_config_ struct config *c = NULL;
 
@@ -274,6 +274,28 @@ START_TEST(config_places_afterwards)
 	ck_assert_uint_eq(diags.items[0].doc, 1);
 	ck_assert_uint_eq(diags.items[1].doc, 0);
 	ck_assert_uint_eq(diags.items[2].doc, 1);
+}
+END_TEST
+
+/* A document whose source was deleted: each network is kept or left out by itself, and one that is
+ * left out does not stand in the way of the same in another document. */
+START_TEST(config_source_gone)
+{
+	static const char old[] = "[network.keep]\n[network.a]\ninterface = 'wg1'\n"
+				  "on_delete = 'remove'\naddress = '10.0.0.1/24'\n";
+	static const char moved[] = "[network.a]\naddress = '10.0.0.2/24'\ninterface = 'wg1'\n";
+	struct config_doc docs[] = {{"1.toml", CONFIG_TOML, old, sizeof(old) - 1, true},
+				    {"2.toml", CONFIG_TOML, moved, sizeof(moved) - 1, false}};
+	_cleanup_config_diags_ struct config_diags diags = {0};
+
+	for (size_t n = 1; n <= 2; n++) {
+		_cleanup_config_ struct config *c = NULL;
+
+		ck_assert_int_eq(config_read(docs, n, NULL, &c, &diags), 0);
+		ck_assert_uint_eq(c->n_networks, n);
+		ck_assert_str_eq(c->networks[n - 1].name, "keep");
+		ck_assert(n == 1 || c->networks[0].doc == 1);
+	}
 }
 END_TEST
 
@@ -346,7 +368,7 @@ START_TEST(config_node_places)
 		"['10.1.0.0/16']\n[[network.a.peers]]\npublic_key = '" K2 "'\nallowed_ips = "
 		"['10.2.0.0/16']\n[[network.a.nodes.n.peers]]\npublic_key = '" K2 "'\n"
 		"allowed_ips = ['10.1.0.0/16']\n";
-	struct config_doc doc = {"t", CONFIG_TOML, text, strlen(text)};
+	struct config_doc doc = {"t", CONFIG_TOML, text, strlen(text), false};
 	_cleanup_config_diags_ struct config_diags diags = {0};
 	_cleanup_config_ struct config *c = NULL;
 
@@ -417,7 +439,7 @@ START_TEST(config_ten_thousand_peers)
 	char text[KEY_BASE64];
 	buf_addf(&b, "[[network.a.peers]]\npublic_key = '%s'\nallowed_ips = ['10.0.0.0/24']\n",
 		 key_to_base64(&first, text));
-	struct config_doc doc = {"t", CONFIG_TOML, b.data, b.len};
+	struct config_doc doc = {"t", CONFIG_TOML, b.data, b.len, false};
 	_cleanup_config_diags_ struct config_diags diags = {0};
 	struct config *bad = NULL;
 	ck_assert_int_eq(config_read(&doc, 1, NULL, &bad, &diags), -EINVAL);
@@ -681,10 +703,10 @@ END_TEST
 static Suite *suite(void)
 {
 	return UNIT_SUITE("config", config_three_spellings, config_json_places,
-			  config_places_afterwards, config_defaults, config_node_override,
-			  config_node_places, config_formats_by_name, config_ten_thousand_peers,
-			  config_key_files, config_key_env_and_secret, config_keys_of_a_network,
-			  config_manual_page, config_documentation);
+			  config_places_afterwards, config_source_gone, config_defaults,
+			  config_node_override, config_node_places, config_formats_by_name,
+			  config_ten_thousand_peers, config_key_files, config_key_env_and_secret,
+			  config_keys_of_a_network, config_manual_page, config_documentation);
 }
 
 UNIT_MAIN(suite)

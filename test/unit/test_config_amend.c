@@ -85,7 +85,7 @@ static enum config_format format;
 
 static struct config_doc doc_of(const char *text)
 {
-	return (struct config_doc){"a", format, text, strlen(text)};
+	return (struct config_doc){"a", format, text, strlen(text), false};
 }
 
 /* With another document beside it, as a source has them. */
@@ -96,7 +96,7 @@ static struct config *read_whole(const char *text, size_t *ret_findings)
 		"public_key = \"//////////////////////////////////////////8=\"\n"
 		"allowed_ips = [\"10.9.0.0/16\"]\n";
 	struct config_doc docs[] = {doc_of(text),
-				    {"b.toml", CONFIG_TOML, other, sizeof(other) - 1}};
+				    {"b.toml", CONFIG_TOML, other, sizeof(other) - 1, false}};
 	_cleanup_config_diags_ struct config_diags diags = {0};
 	struct config *c = NULL;
 

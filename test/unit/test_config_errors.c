@@ -285,7 +285,7 @@ static const struct {
 
 static const char *diags_of(const char *text, struct buf *b)
 {
-	struct config_doc doc = {"t", CONFIG_TOML, text, strlen(text)};
+	struct config_doc doc = {"t", CONFIG_TOML, text, strlen(text), false};
 	_cleanup_config_diags_ struct config_diags diags = {0};
 	_cleanup_config_ struct config *c = NULL;
 	int r = config_read(&doc, 1, NULL, &c, &diags);
@@ -345,9 +345,9 @@ START_TEST(config_errors_of_all_documents)
 {
 	static const char one[] = NET, two[] = "[network.a]\naddress = \"10.0.0.9/24\"\n",
 			  three[] = "x = = 1\n";
-	struct config_doc docs[] = {{"1.toml", CONFIG_TOML, one, sizeof(one) - 1},
-				    {"2.toml", CONFIG_TOML, two, sizeof(two) - 1},
-				    {"3.toml", CONFIG_TOML, three, sizeof(three) - 1}};
+	struct config_doc docs[] = {{"1.toml", CONFIG_TOML, one, sizeof(one) - 1, false},
+				    {"2.toml", CONFIG_TOML, two, sizeof(two) - 1, false},
+				    {"3.toml", CONFIG_TOML, three, sizeof(three) - 1, false}};
 	_cleanup_config_diags_ struct config_diags diags = {0};
 	struct config *c = NULL;
 
@@ -375,7 +375,7 @@ START_TEST(config_errors_bounded)
 		buf_addf(&doc, "%d,", i);
 	buf_adds(&doc, "]\n");
 
-	struct config_doc d = {"t", CONFIG_TOML, doc.data, doc.len};
+	struct config_doc d = {"t", CONFIG_TOML, doc.data, doc.len, false};
 	_cleanup_config_diags_ struct config_diags diags = {0};
 	struct config *c = NULL;
 	ck_assert_int_eq(config_read(&d, 1, NULL, &c, &diags), -EINVAL);
