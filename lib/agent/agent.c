@@ -472,8 +472,10 @@ int agent_new(struct event_base *base, const struct agent_options *opts, struct 
 		return err_set(e, -EPERM,
 			       "the capability CAP_NET_ADMIN is missing: without it no interface, "
 			       "address or route can be set (--observe-only does without)");
-	/* A second agent on the node ends here, before it has touched anything. */
-	if ((r = agent_serve_new(a, &a->serve, e)) < 0)
+	/* A second agent on the node ends here, before it has touched anything: mostly at the
+	 * first of these, which knows at once. */
+	if ((r = agent_serve_new(a, &a->serve, e)) < 0 ||
+	    (!opts->observe_only && (r = agent_only_new(base, &a->only, e)) < 0))
 		return r;
 	close_state_dir(opts->state_dir);
 	if ((r = agent_sys_open(opts->no_nft, &a->sys, e)) < 0 ||
@@ -497,6 +499,7 @@ void agent_free(struct agent *a)
 	if (a->sys && a->wanted && a->opts->on_exit == AGENT_EXIT_REMOVE && !a->opts->observe_only)
 		agent_teardown(a);
 	agent_serve_free(a->serve);
+	agent_only_free(a->only);
 	agent_source_file_free(a->files);
 	agent_source_kube_free(a->kube);
 	agent_resolver_free(a->resolver);

@@ -11,6 +11,7 @@
 #include "agent/desired.h"
 #include "agent/docs.h"
 #include "agent/endpoints.h"
+#include "agent/only.h"
 #include "agent/plan.h"
 #include "agent/prober.h"
 #include "agent/resolve.h"
@@ -57,6 +58,7 @@ struct agent_counts {
 struct agent {
 	struct event_base *base;
 	const struct agent_options *opts;
+	struct agent_only *only; /* NULL with observe_only */
 	struct agent_sys *sys;
 	struct device_probe probe;
 
