@@ -147,10 +147,27 @@ static int gather(struct agent *a, struct agent_docs *docs, struct err *e)
 	return r;
 }
 
+#define PUBLISHED 32 /* networks */
+#define HOST_PORT 264
+
+/* "HOST:PORT" as it was configured; NULL: it was not. */
+static const char *endpoint_text(const struct config_endpoint *e, char out[static HOST_PORT])
+{
+	char addr[IP_ENDPOINT_LEN];
+
+	if (!e->set)
+		return NULL;
+	if (e->host)
+		snprintf(out, HOST_PORT, "%s:%u", e->host, e->port);
+	else
+		snprintf(out, HOST_PORT, "%s", ip_endpoint_str(&e->addr, addr));
+	return out;
+}
+
 void agent_publish(struct agent *a)
 {
-	struct kube_node_key keys[32];
-	char text[ARRAY_LEN(keys)][KEY_BASE64], generation[24];
+	struct kube_node_key keys[PUBLISHED];
+	char text[PUBLISHED][KEY_BASE64], endpoints[PUBLISHED][HOST_PORT], generation[24];
 	struct kube_node_state state = {.keys = keys, .generation = generation};
 
 	if (!a->kube)
@@ -162,7 +179,8 @@ void agent_publish(struct agent *a)
 			continue;
 		keys[state.n_keys] = (struct kube_node_key){
 			.network = w->conf->name,
-			.public_key = key_to_base64(&w->public_key, text[state.n_keys])};
+			.public_key = key_to_base64(&w->public_key, text[state.n_keys]),
+			.endpoint = endpoint_text(&w->conf->endpoint, endpoints[state.n_keys])};
 		state.n_keys++;
 	}
 	snprintf(generation, sizeof(generation), "%llu", (unsigned long long)a->applied_generation);

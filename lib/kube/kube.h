@@ -267,6 +267,7 @@ MEM_CLEANUP(struct kube_lease, kube_lease_free);
 
 struct kube_node_key {
 	const char *network, *public_key; /* base64 */
+	const char *endpoint;             /* "HOST:PORT", where others reach it; NULL: unknown */
 };
 
 struct kube_node_state {

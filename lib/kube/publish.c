@@ -9,8 +9,9 @@
  *                        └──── failed: after a delay ───┘
  *
  * What is written is remembered, so that setting the same again sends nothing. The value is
- *   {"generation":"…","keys":{"NETWORK":"PUBLIC KEY",…},"error":"…"}
- * and holds no times, so that it changes only when something has.
+ *   {"generation":"…","keys":{"NETWORK":"PUBLIC KEY",…},"endpoints":{"NETWORK":"HOST:PORT",…},
+ *    "error":"…"}
+ * the last two where there is any; and holds no times, so that it changes only when something has.
  */
 #include <errno.h>
 #include <string.h>
@@ -19,7 +20,7 @@
 #include "kube/kube_priv.h"
 
 #define MIN_INTERVAL (5 * NS_PER_SEC)
-#define MAX_VALUE    8192
+#define MAX_VALUE    16384
 #define MAX_ERROR    200
 
 struct kube_publish {
@@ -169,6 +170,23 @@ static void add_error(struct buf *b, const char *error)
 	json_quote(b, cut);
 }
 
+static void add_endpoints(const struct kube_node_state *s, struct buf *b)
+{
+	const char *sep = ",\"endpoints\":{";
+
+	for (size_t i = 0; i < s->n_keys; i++) {
+		if (!s->keys[i].endpoint)
+			continue;
+		buf_adds(b, sep);
+		json_quote(b, s->keys[i].network);
+		buf_addc(b, ':');
+		json_quote(b, s->keys[i].endpoint);
+		sep = ",";
+	}
+	if (str_eq(sep, ","))
+		buf_addc(b, '}');
+}
+
 static void build_value(const struct kube_node_state *s, struct buf *b)
 {
 	buf_adds(b, "{\"generation\":");
@@ -182,6 +200,7 @@ static void build_value(const struct kube_node_state *s, struct buf *b)
 		json_quote(b, s->keys[i].public_key);
 	}
 	buf_addc(b, '}');
+	add_endpoints(s, b);
 	if (s->error && s->error[0])
 		add_error(b, s->error);
 	buf_addc(b, '}');

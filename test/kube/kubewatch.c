@@ -155,7 +155,8 @@ static void do_event(char *rest)
 
 static void do_publish(char *rest)
 {
-	struct kube_node_key key = {"default", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="};
+	struct kube_node_key key = {"default",
+				    "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", NULL};
 	const char *generation = word(&rest);
 	struct kube_node_state s = {
 		.keys = &key, .n_keys = 1, .generation = generation, .error = rest};

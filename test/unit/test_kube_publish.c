@@ -15,7 +15,7 @@
 #define SEC       NS_PER_SEC
 #define PATH      "/api/v1/namespaces/vpn/configmaps/harmony-nodes"
 #define NOTHING   "(nothing)"
-#define MAX_VALUE 8192
+#define MAX_VALUE 16384
 
 struct world {
 	struct kubeapi api;
@@ -176,8 +176,11 @@ END_TEST
 
 START_TEST(what_is_written)
 {
-	static const struct kube_node_key keys[] = {{"office", "a2V5IG9uZQ=="},
-						    {"say \"hi\"", "a2V5IHR3bw=="}};
+	static const struct kube_node_key keys[] = {{"office", "a2V5IG9uZQ==", NULL},
+						    {"say \"hi\"", "a2V5IHR3bw==", NULL}};
+	static const struct kube_node_key reached[] = {{"a", "S0E=", NULL},
+						       {"b", "S0I=", "gw.example.com:51820"},
+						       {"c", "S0M=", "[2001:db8::1]:51821"}};
 	static const struct {
 		struct kube_node_state state;
 		const char *entry;
@@ -191,6 +194,10 @@ START_TEST(what_is_written)
 		{{.keys = keys, .n_keys = 1, .generation = "4\\2", .error = "line 3:\tno"},
 		 "{\"generation\":\"4\\\\2\",\"keys\":{\"office\":\"a2V5IG9uZQ==\"},"
 		 "\"error\":\"line 3:\\tno\"}"},
+		{{.keys = reached, .n_keys = 3, .generation = "43", .error = "no"},
+		 "{\"generation\":\"43\",\"keys\":{\"a\":\"S0E=\",\"b\":\"S0I=\",\"c\":\"S0M=\"},"
+		 "\"endpoints\":{\"b\":\"gw.example.com:51820\",\"c\":\"[2001:db8::1]:51821\"},"
+		 "\"error\":\"no\"}"},
 	};
 	struct world w = {0};
 
@@ -241,8 +248,8 @@ START_TEST(errors_are_cut)
 			continue;
 		}
 		expect(&w, 1);
-		ck_assert_int_eq(json_parse(w.entry, strlen(w.entry), (struct json_limits){8192, 4},
-					    &o, NULL),
+		ck_assert_int_eq(json_parse(w.entry, strlen(w.entry),
+					    (struct json_limits){MAX_VALUE, 4}, &o, NULL),
 				 0);
 		ck_assert_uint_eq(strlen(json_get_str(o, "error")), rows[i].len);
 		ck_assert_int_eq(strncmp(json_get_str(o, "error"), error, rows[i].len), 0);
@@ -448,7 +455,7 @@ START_TEST(no_answer)
 }
 END_TEST
 
-/* 8192 bytes and no more; what is too long changes nothing. */
+/* 16384 bytes and no more; what is too long changes nothing. */
 START_TEST(too_long)
 {
 	const size_t room = MAX_VALUE - strlen("{\"generation\":\"\",\"keys\":{}}");
@@ -469,7 +476,7 @@ START_TEST(too_long)
 	ck_assert_int_eq(set(&w, text, &e), -E2BIG);
 	ck_assert_int_eq(e.code, -E2BIG);
 	ck_assert_ptr_nonnull(strstr(e.msg, "configmap vpn/harmony-nodes"));
-	ck_assert_ptr_nonnull(strstr(e.msg, "8192"));
+	ck_assert_ptr_nonnull(strstr(e.msg, "16384"));
 	ck_assert(is_done(&w));
 	expect(&w, 0);
 	sets(&w, "1");
