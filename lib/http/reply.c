@@ -42,15 +42,16 @@ static const char *reason(int status)
 	return "Unknown";
 }
 
-/* At the fastest level: metrics shrink to a tenth also so, and the loop waits meanwhile. False,
- * with *body as it was, where there is no memory. */
+/* At the fastest level, since the loop waits meanwhile, with the largest buffer for symbols
+ * (docs/performance.md has what else was measured). False, with *body as it was, where there is no
+ * memory. */
 static bool compress_body(struct buf *body)
 {
 	z_stream z = {0};
 	struct buf out = BUF_INIT(0);
 
 	if (body->len > UINT32_MAX ||
-	    deflateInit2(&z, 1, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) != Z_OK)
+	    deflateInit2(&z, 1, Z_DEFLATED, 15 + 16, MAX_MEM_LEVEL, Z_DEFAULT_STRATEGY) != Z_OK)
 		return false;
 	if (buf_reserve(&out, deflateBound(&z, body->len)) < 0) {
 		deflateEnd(&z);
