@@ -30,6 +30,10 @@ bench-kube: all $(O)/bench/uapi_wait ## how fast an edit in the API server is in
 bench-wg: all $(BENCH_WG) ## userspace WireGuard devices side by side (root; minutes)
 	$(Q)BUILD_DIR=$(O) test/bench/wg
 
+.PHONY: profile-wg
+profile-wg: $(O)/harmony-wg $(O)/bench/wgload ## where harmony-wg's processor time goes (root, perf; half a minute)
+	$(Q)BUILD_DIR=$(O) test/bench/wg-profile
+
 bench-aead: $(O)/bench/aead ## nanoseconds a packet by each AEAD backend
 	$(Q)$(O)/bench/aead
 
