@@ -13,7 +13,7 @@
 #   agent_pod N                the name of the agent's pod on node N
 #   ready N, not_ready N       whether that pod is
 #   traffic_start N ADDRESS    20 packets a second from the node; traffic_stop N prints
-#                              "SENT LOST"
+#                              "SENT LOST", of all but the last second's, which may be on their way
 #   tools_pod NAME NODE APP    a manifest of a pod with a shell, ping, curl, socat
 #   key WG-INTERFACE           the gateway's public key
 
@@ -134,7 +134,7 @@ all_ready() {
   local n
   for n in $NODES; do ready "$n" || return; done
 }
-restarts() {
+restarts() { # of all containers
   kubectl -n $ns get pods -l $app -o json | jq '[.items[].status.containerStatuses[].restartCount] | add'
 }
 
@@ -161,8 +161,14 @@ traffic_start() {
   in_node "$1" sh -c 'env --default-signal=INT ping -n -i 0.05 "$1" >/run/traffic 2>&1 </dev/null &
     echo $! >/run/traffic.pid' sh "$2"
 }
+# By the numbers that were not answered, not by ping's own sum: the packets of the last second are on
+# their way perhaps. Of what a caller wants counted the last has to be a second old.
 traffic_stop() {
   in_node "$1" sh -c 'kill -INT "$(cat /run/traffic.pid)"; sleep 0.3; cat /run/traffic' >"$TMP/traffic$1"
-  # The last one may be on its way.
-  awk '/packets transmitted/ {lost = $1 - $4; print $1, (lost == 1 ? 0 : lost)}' "$TMP/traffic$1"
+  awk '/bytes from/ && match($0, /icmp_seq=[0-9]+/) {answered[substr($0, RSTART + 9, RLENGTH - 9) + 0] = 1}
+    /packets transmitted/ {
+      sent = $1 > 20 ? $1 - 20 : 0
+      for (i = 1; i <= sent; i++) if (!(i in answered)) lost++
+      print sent, lost + 0
+    }' "$TMP/traffic$1"
 }
