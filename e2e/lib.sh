@@ -6,7 +6,9 @@
 #   $NODES                     the nodes that are up, by number: "1 2 3"
 #   gateway_up, gateway_down   the gateway's devices wg0 (10.100.0.1, port 51820) and wg1
 #                              (10.101.0.1, 51821), by another implementation of WireGuard
-#   gateway_learn [RELEASE]    makes the nodes its peers, by the public keys that they publish
+#   gateway_learn [SECONDS [NETWORK]]   makes the nodes its peers, by the public keys that they
+#                              publish within so long; of `default` (wg0) or another network (wg1)
+#   gateway_knows I COMMAND…   makes the nodes peers of wgI, by the keys that COMMAND N prints
 #   server_up                  behind the gateway, 10.42.0.2: port 7 echoes, 5001 sends 20 MB
 #   values                     the chart's values for a network `default` on every node
 #   install [ARGS…]            helm upgrade --install with those values
@@ -61,23 +63,29 @@ gateway_down() {
 
 key() { wg pubkey <"$E2E_DIR/gateway${1#wg}.key"; }
 
-# published N NETWORK: the node's public key, as it has published it.
+# published NETWORK N: the node's public key, as it has published it.
 published() {
   kubectl -n $ns get configmap harmony-agent-nodes -o json |
-    jq -re --arg n "node$1" --arg w "$2" '.data[$n] | fromjson | .keys[$w] // empty'
+    jq -re --arg n "node$2" --arg w "$1" '.data[$n] | fromjson | .keys[$w] // empty'
 }
 
-gateway_learn() {
-  local n
-  : >"$E2E_DIR/gateway0.peers"
+gateway_knows() {
+  local i=$1 n public
+  shift
   for n in $NODES; do
-    within "${1:-30}" published "$n" default || return
-    printf '[Peer]\nPublicKey = %s\nAllowedIPs = 10.100.0.1%s/32\n' "$(published "$n" default)" "$n" >>"$E2E_DIR/gateway0.peers"
-  done
-  in_net gateway wg syncconf wg0 <(
-    printf '[Interface]\nPrivateKey = %s\nListenPort = 51820\n' "$(cat "$E2E_DIR/gateway0.key")"
-    cat "$E2E_DIR/gateway0.peers"
+    public=$("$@" "$n") || return
+    printf '[Peer]\nPublicKey = %s\nAllowedIPs = 10.10%s.0.1%s/32\n' "$public" "$i" "$n"
+  done >"$E2E_DIR/gateway$i.peers"
+  in_net gateway wg syncconf "wg$i" <(
+    printf '[Interface]\nPrivateKey = %s\nListenPort = %s\n' "$(cat "$E2E_DIR/gateway$i.key")" $((51820 + i))
+    cat "$E2E_DIR/gateway$i.peers"
   )
+}
+gateway_learn() {
+  local n i=0 network=${2:-default}
+  [ "$network" = default ] || i=1
+  for n in $NODES; do within "${1:-30}" published "$network" "$n" || return; done
+  gateway_knows $i published "$network"
 }
 
 server_up() {
@@ -89,13 +97,15 @@ server_up() {
 
 # --- the agent ---
 
+# addresses I LENGTH: the nodes' parts of a network, with an address for each.
+addresses() {
+  # shellcheck disable=SC2086 # words
+  printf '%s\n' $NODES | jq -nRc --arg i "$1" --arg l "$2" '[inputs | {("node" + .): {address: "10.10\($i).0.1\(.)/\($l)"}}] | add'
+}
+
 # values [JQ-EXPRESSION]: JSON, changed by the expression.
 values() {
-  local n nodes='{}'
-  for n in $NODES; do
-    nodes=$(jq -c --arg n "node$n" --arg a "10.100.0.1$n/24" '.[$n] = {address: $a}' <<<"$nodes")
-  done
-  jq -n --argjson nodes "$nodes" --arg key "$(key wg0)" --arg endpoint "$gateway_ip:51820" '{
+  jq -n --argjson nodes "$(addresses 0 24)" --arg key "$(key wg0)" --arg endpoint "$gateway_ip:51820" '{
     image: {repository: "harmony.test/harmony-agent", tag: "e2e"},
     taint: {enabled: true},
     networks: {default: {forward: true, masquerade: true, nodes: $nodes, peers: [{name: "gateway",
