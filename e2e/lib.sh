@@ -107,7 +107,7 @@ addresses() {
 values() {
   jq -n --argjson nodes "$(addresses 0 24)" --arg key "$(key wg0)" --arg endpoint "$gateway_ip:51820" '{
     image: {repository: "harmony.test/harmony-agent", tag: "e2e"},
-    taint: {enabled: true},
+    taint: {enabled: true}, readinessGate: {enabled: true},
     networks: {default: {forward: true, masquerade: true, nodes: $nodes, peers: [{name: "gateway",
       public_key: $key, endpoint: $endpoint, allowed_ips: ["10.100.0.1/32", "10.42.0.0/16"],
       persistent_keepalive_secs: 1, stale_after_secs: 5}]}}}' | jq "${1:-.}"
