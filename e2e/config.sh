@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# shellcheck disable=SC2154 # pods: site.sh
+# shellcheck disable=SC2154 # pods, cluster_dns: site.sh
 #
 # One node's configuration files, on standard output; sourced. Paths are as the node sees them.
 #
@@ -49,6 +49,7 @@ authorization: {mode: Webhook}
 tlsCertFile: $1/kubelet-serving.crt
 tlsPrivateKeyFile: $1/kubelet-serving.key
 clusterDomain: cluster.local
+clusterDNS: [$cluster_dns]
 resolvConf: $3
 evictionHard: {memory.available: 100Mi, nodefs.available: "1%", nodefs.inodesFree: "1%", imagefs.available: "1%"}
 imageGCHighThresholdPercent: 100

@@ -27,6 +27,7 @@ E2E_CACHE=${HARMONY_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/harmony-agent}
 lan=10.200.0
 pods=10.244.0.0/16
 services=10.96.0.0/16
+cluster_dns=10.96.0.10 # what pods are told; whether somebody answers there is a test's matter
 gateway_ip=$lan.100
 cgroup=harmony-e2e
 
