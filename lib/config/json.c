@@ -1,4 +1,8 @@
-/* JSON documents: lib/json's objects as a tree of values, and wiped. */
+/*
+ * JSON documents: lib/json's objects as a tree of values, and wiped. json-c keeps no places, but
+ * the order of members; so the tree is walked beside the text once more, which is known to be JSON
+ * by then, and each value meets its own first character.
+ */
 #include "config/json.h"
 
 #include <errno.h>
@@ -87,25 +91,117 @@ static int convert(struct json_object *o, struct cfg_value **ret)
 	return r;
 }
 
+/* --- places --- */
+
+struct walk {
+	const char *p, *end;
+	struct cfg_pos pos;
+};
+
+static void step(struct walk *w)
+{
+	if (w->p == w->end)
+		return;
+	if (*w->p == '\n')
+		w->pos = (struct cfg_pos){.line = w->pos.line + 1, .column = 1};
+	else if (((unsigned char)*w->p & 0xC0) != 0x80)
+		w->pos.column++;
+	w->p++;
+}
+
+static bool is_at(const struct walk *w, const char *any_of)
+{
+	return w->p < w->end && *w->p && strchr(any_of, *w->p);
+}
+
+static void skip_space(struct walk *w)
+{
+	while (is_at(w, " \t\r\n"))
+		step(w);
+}
+
+static void skip_string(struct walk *w)
+{
+	step(w);
+	while (w->p < w->end && *w->p != '"') {
+		if (*w->p == '\\')
+			step(w);
+		step(w);
+	}
+	step(w);
+}
+
+/* The comma or bracket behind a member, with the space around it. */
+static void skip_mark(struct walk *w)
+{
+	skip_space(w);
+	step(w);
+	skip_space(w);
+}
+
+static void place(struct walk *w, struct cfg_value *v);
+
+static void place_table(struct walk *w, struct cfg_value *v)
+{
+	skip_mark(w); /* { */
+	for (size_t i = 0; i < v->n_entries; i++) {
+		v->entries[i].key_pos = w->pos;
+		skip_string(w);
+		skip_mark(w); /* : */
+		place(w, v->entries[i].value);
+		skip_mark(w); /* , } */
+	}
+	if (!v->n_entries)
+		step(w);
+}
+
+static void place_array(struct walk *w, struct cfg_value *v)
+{
+	skip_mark(w);
+	for (size_t i = 0; i < v->n_items; i++) {
+		place(w, v->items[i]);
+		skip_mark(w);
+	}
+	if (!v->n_items)
+		step(w);
+}
+
+/* Recursion is bounded as in convert. */
+static void place(struct walk *w, struct cfg_value *v)
+{
+	skip_space(w);
+	v->pos = w->pos;
+	switch (v->type) {
+	case CFG_TABLE: place_table(w, v); break;
+	case CFG_ARRAY: place_array(w, v); break;
+	case CFG_STRING: skip_string(w); break;
+	default:
+		while (w->p < w->end && !is_at(w, ",]} \t\r\n"))
+			step(w);
+	}
+}
+
 int cfg_json_parse(const char *text, size_t len, struct cfg_value **ret, struct cfg_pos *ret_pos,
 		   struct err *e)
 {
 	/* The document itself does not count as a level here, and does there. */
 	static const struct json_limits limits = {CFG_MAX_BYTES, CFG_MAX_DEPTH + 1};
 	_cleanup_json_wiped_ struct json_object *o = NULL;
-	struct json_place place = {1, 1};
-	int r = json_parse_at(text, len, limits, &o, &place, e);
+	struct json_place wrong = {1, 1};
+	int r = json_parse_at(text, len, limits, &o, &wrong, e);
 
 	if (r == 0 && !json_object_is_type(o, json_type_object))
 		r = err_set(e, -EINVAL, "found a JSON %s, accepted: an object",
 			    json_type_to_name(json_object_get_type(o)));
 	if (r == -EINVAL || r == -E2BIG) {
 		if (ret_pos)
-			*ret_pos = (struct cfg_pos){.line = place.line, .column = place.column};
-		err_prefix(e, "%u:%u", place.line, place.column);
+			*ret_pos = (struct cfg_pos){.line = wrong.line, .column = wrong.column};
+		err_prefix(e, "%u:%u", wrong.line, wrong.column);
 		return r;
 	}
 	if (r == 0)
 		r = convert(o, ret);
+	if (r == 0)
+		place(&(struct walk){text, text + len, {.line = 1, .column = 1}}, *ret);
 	return r == -ENOMEM ? err_set(e, r, "out of memory") : r;
 }

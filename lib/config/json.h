@@ -9,7 +9,7 @@
 #include "base/err.h"
 #include "config/value.h"
 
-/* As toml_parse. The values have no places, an error has. An integer beyond int64 is a float. */
+/* As toml_parse. An integer beyond int64 is a float. */
 int cfg_json_parse(const char *text, size_t len, struct cfg_value **ret, struct cfg_pos *ret_pos,
 		   struct err *e);
 

@@ -155,7 +155,6 @@ static const char *const preshared_keys[] = {"preshared_key_path", "preshared_ke
 
 static struct config_at at_entry(const struct config_at *up, const struct cfg_entry *e)
 {
-	/* JSON has no places, and then the key has none either. */
 	return (struct config_at){.up = up, .key = e->key, .pos = e->key_pos};
 }
 

@@ -37,7 +37,7 @@ const char *config_found(const struct cfg_value *v, char out[static CONFIG_FOUND
 const char *config_found_text(const char *s, size_t len, char out[static CONFIG_FOUND_LEN]);
 
 struct buf;
-/* Appends "SOURCE:LINE:COLUMN", or "SOURCE" where the place has no line (JSON). */
+/* Appends "SOURCE:LINE:COLUMN", or "SOURCE" where the place has no line. */
 void config_put_place(struct buf *b, const char *source, struct cfg_pos pos);
 
 /* Where "FILE:LINE:COLUMN" of a place is told inside a message about another. */

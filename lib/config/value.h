@@ -24,7 +24,7 @@ enum cfg_type {
 };
 
 /* Where a value begins. Lines and columns count from 1; columns count characters (code points).
- * JSON values have line 0: their place is told by path alone. An implicit table of TOML ([a.b]
+ * An implicit table of TOML ([a.b]
  * makes a) begins at its name. */
 struct cfg_pos {
 	unsigned line, column;

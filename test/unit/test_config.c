@@ -232,7 +232,7 @@ START_TEST(config_three_spellings)
 }
 END_TEST
 
-/* JSON has no lines: the path alone tells the place. */
+/* In JSON too, though json-c has none. */
 START_TEST(config_json_places)
 {
 	static const char text[] = "{\"network\":{\"a\":{\"peers\":[{\"publicKey\":\"" K1
@@ -243,14 +243,15 @@ START_TEST(config_json_places)
 
 	ck_assert_int_eq(config_read(&doc, 1, NULL, &c, &diags), -EINVAL);
 	ck_assert_uint_eq(diags.n, 1);
-	ck_assert_str_eq(diags.items[0].text,
-			 "t.json: network.a.peers[0].allowedIps[0]: found \"10.0.0.1/8\", which "
-			 "has bits set behind its prefix length, accepted: \"10.0.0.0/8\", if that "
-			 "was meant");
+	ck_assert_str_eq(
+		diags.items[0].text,
+		"t.json:1:101: network.a.peers[0].allowedIps[0]: found \"10.0.0.1/8\", which "
+		"has bits set behind its prefix length, accepted: \"10.0.0.0/8\", if that "
+		"was meant");
 }
 END_TEST
 
-/* Findings about what was read before: their document, and its lines where it has any. */
+/* Findings about what was read before: their document, and its lines. */
 START_TEST(config_places_afterwards)
 {
 	static const char one[] = "[network.b]\ninterface = 'wg1'\n";
@@ -268,9 +269,9 @@ START_TEST(config_places_afterwards)
 		config_check_own_key(&c->networks[0], &c->networks[0].peers[0].public_key, &diags),
 		-EINVAL);
 	ck_assert_uint_eq(diags.n, 3);
-	ck_assert_str_eq(diags.items[0].text, "2.json: network.a: found 7");
+	ck_assert_str_eq(diags.items[0].text, "2.json:1:13: network.a: found 7");
 	ck_assert_str_eq(diags.items[1].text, "1.toml:1:10: network.b: found 7");
-	ck_assert(str_starts(diags.items[2].text, "2.json: network.a.peers[\"AQAAAAAA\"]."));
+	ck_assert(str_starts(diags.items[2].text, "2.json:1:27: network.a.peers[\"AQAAAAAA\"]."));
 	ck_assert_uint_eq(diags.items[0].doc, 1);
 	ck_assert_uint_eq(diags.items[1].doc, 0);
 	ck_assert_uint_eq(diags.items[2].doc, 1);

@@ -17,9 +17,28 @@ START_TEST(every_type)
 
 	ck_assert_int_eq(cfg_json_parse(text, strlen(text), &v, NULL, NULL), 0);
 	char *got = cfg_dump(v, true);
-	ck_assert_str_eq(got, "{z@0:0: 1@0:0, a@0:0: [true@0:0, null@0:0, \"x\"@0:0, "
-			      "-1.5000000000000000@0:0, 9.2233720368547758e+18@0:0]@0:0, \"\"@0:0: "
-			      "{b@0:0: {}@0:0}@0:0}@0:0");
+	ck_assert_str_eq(got,
+			 "{z@1:2: 1@1:6, a@1:8: [true@1:13, null@1:18, \"x\"@1:23, "
+			 "-1.5000000000000000@1:27, 9.2233720368547758e+18@1:32]@1:12, \"\"@1:53: "
+			 "{b@1:57: {}@1:61}@1:56}@1:1");
+	free(got);
+}
+END_TEST
+
+/* Space wherever it may be, escapes, a bracket in a string, characters of several bytes. */
+START_TEST(places)
+{
+	static const char text[] = " {\n"
+				   "\t\"a\\\"}\" :\r\n"
+				   "  [ ] , \"\xC3\xA9\" : \"\xC3\xA9\\\\\" ,\n"
+				   "\"b\":[\"]\",[{ }\n"
+				   ",2 ] ] }\n";
+	_cleanup_cfg_value_ struct cfg_value *v = NULL;
+
+	ck_assert_int_eq(cfg_json_parse(text, strlen(text), &v, NULL, NULL), 0);
+	char *got = cfg_dump(v, true);
+	ck_assert_str_eq(got, "{\"a\\x22}\"@2:2: []@3:3, \"\xC3\xA9\"@3:9: \"\xC3\xA9\\x5C\"@3:15, "
+			      "b@4:1: [\"]\"@4:6, [{}@4:11, 2@5:2]@4:10]@4:5}@1:2");
 	free(got);
 }
 END_TEST
@@ -71,7 +90,7 @@ END_TEST
 
 static Suite *suite(void)
 {
-	return UNIT_SUITE("config_json", every_type, equal_to_yaml, errors, no_memory);
+	return UNIT_SUITE("config_json", every_type, places, equal_to_yaml, errors, no_memory);
 }
 
 UNIT_MAIN(suite)
