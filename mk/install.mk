@@ -47,10 +47,14 @@ uninstall: ## remove what install has put there; the user's configuration and ke
 		$(DESTDIR)$(SYSCONFDIR)/harmony-agent 2>/dev/null || :
 
 # Lines and branches by the unit tests, with gcov alone; gcovr's or lcov's report where one of them
-# is installed.
+# is installed. COVER=wg: of that module alone, by the tests that have its name.
+COVER ?=
+cover_tests := $(if $(COVER),$(patsubst test/unit/%.c,%,$(filter test/unit/test_$(COVER).c test/unit/test_$(COVER)_%.c,$(UNIT_SRC))))
 .PHONY: coverage
-coverage: ## line and branch coverage of lib by the unit tests
-	$(Q)$(MAKE) --no-print-directory COVERAGE=1 unit
+coverage: ## line and branch coverage of lib by the unit tests (COVER=wg: of one module)
+	$(if $(COVER),$(if $(cover_tests),,$(error COVER=$(COVER): there is no test/unit/test_$(COVER)*.c)))
+	$(Q)$(MAKE) --no-print-directory COVERAGE=1 $(if $(COVER),$(cover_tests:%=$(BUILD)/cov/test/%),unit)
 	$(Q)find $(BUILD)/cov -name '*.gcda' -delete
-	$(Q)CK_FORK=no test/run unit $(BUILD)/cov >/dev/null || { echo "a unit test failed: make COVERAGE=1 check"; exit 1; }
-	$(Q)hack/coverage $(BUILD)/cov
+	$(Q)JOBS=$$(nproc) CK_FORK=no test/run unit $(BUILD)/cov $(cover_tests) >$(BUILD)/cov/run.log || \
+		{ grep -v ' 0 failed ' $(BUILD)/cov/run.log; exit 1; }
+	$(Q)hack/coverage $(BUILD)/cov $(COVER)
