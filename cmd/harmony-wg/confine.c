@@ -93,6 +93,10 @@ int confine_privileges(const struct confine_user *u, struct err *e)
 	int r;
 
 	if (u->set && u->uid != geteuid()) {
+		/* The bounding set goes first: another user has no right to change it. */
+		if ((r = sandbox_drop_caps(SANDBOX_CAP(CAP_SETUID) | SANDBOX_CAP(CAP_SETGID), 0,
+					   e)) < 0)
+			return r;
 		if (setgroups(0, NULL) < 0 || setresgid(u->gid, u->gid, u->gid) < 0 ||
 		    setresuid(u->uid, u->uid, u->uid) < 0)
 			return err_sys(e, -errno, "cannot become user %u", u->uid);

@@ -22,6 +22,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "base/secret.h"
 #include "log/log.h"
 #include "uapi_server.h"
 
@@ -301,6 +302,17 @@ static void check_sources(struct control *c, struct mono *next)
 	c->check_at = mono_add(mono_now(), 10 * mono_since(mono_now(), now));
 }
 
+/* Any handshake may be the first that needs more of it than the limit allows. */
+static void check_locked(struct control *c)
+{
+	if (c->told_unlocked || secret_is_locked())
+		return;
+	c->told_unlocked = true;
+	log_warn("keys may be swapped out: locked memory is not permitted (RLIMIT_MEMLOCK, "
+		 "CAP_IPC_LOCK)",
+		 LOG_STR("interface", c->path->tun->name));
+}
+
 void control_run(struct control *c)
 {
 	struct epoll_event ev[EVENTS];
@@ -310,6 +322,7 @@ void control_run(struct control *c)
 		struct mono next = wg_tick(c->device, control_now());
 
 		check_sources(c, &next);
+		check_locked(c);
 		watch_away(c, &next);
 		save(c, &next);
 		int n = epoll_pwait(c->epoll, ev, EVENTS, more ? 0 : timeout(next, mono_now()),

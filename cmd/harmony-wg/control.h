@@ -34,7 +34,8 @@ struct control {
 	bool refused;      /* it is, but listen_port could not be bound */
 	bool end;
 	bool unsaved;
-	uint64_t news; /* as counted at the last look, to see what is unsaved */
+	bool told_unlocked; /* keys in memory that could not be locked were told of */
+	uint64_t news;      /* as counted at the last look, to see what is unsaved */
 	char socket_name[32];
 };
 

@@ -227,6 +227,19 @@ static int give(int fd, const char *dir, bool made, unsigned uid, unsigned gid, 
 	return fchown(fd, uid, gid) < 0 ? err_sys(e, -errno, "%s", dir) : 0;
 }
 
+/* Back to root, who will not have the capability to write in another user's. */
+static void take_back(int fd, unsigned uid, unsigned gid)
+{
+	char foreign[NAME_MAX + 1];
+	struct stat st;
+
+	if (fstat(fd, &st) < 0 || st.st_uid == uid || st.st_mode & (S_IRWXG | S_IRWXO))
+		return;
+	find_foreign(fd, st.st_uid, foreign, sizeof(foreign));
+	if (!*foreign)
+		(void)!fchown(fd, uid, gid);
+}
+
 int state_open_dir(struct state *ret, const char *dir, unsigned uid, unsigned gid, struct err *e)
 {
 	_cleanup_close_ int fd = -1;
@@ -242,7 +255,9 @@ int state_open_dir(struct state *ret, const char *dir, unsigned uid, unsigned gi
 	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return err_sys(e, -errno, "cannot open %s; no state is kept", dir);
-	if (uid != geteuid() && (r = give(fd, dir, made, uid, gid, e)) < 0)
+	if (uid == geteuid())
+		take_back(fd, uid, gid);
+	else if ((r = give(fd, dir, made, uid, gid, e)) < 0)
 		return r;
 	ret->dir = mem_steal_fd(&fd);
 	return 0;
