@@ -33,12 +33,14 @@ RUN hack/image-build root "$TARGETARCH" /out
 FROM ${BASE}
 ARG VERSION=unknown
 ARG REVISION=unknown
+ARG CREATED=unknown
 ARG BASE
 LABEL org.opencontainers.image.title="harmony-agent" \
       org.opencontainers.image.description="Keeps WireGuard tunnels as they are configured, and tells the truth about them" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.created="${CREATED}" \
       org.opencontainers.image.base.name="${BASE}"
 COPY --from=build /out/ /
 USER 64740:64740
