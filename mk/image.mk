@@ -5,4 +5,4 @@ image: ## the image, by docker, podman or buildah: build/image/harmony-agent.tar
 
 .PHONY: image-test
 image-test: all ## the image taken apart, also for arm64 (root; FULL=1 builds it twice)
-	$(Q)test/run image $(O)
+	$(Q)TEST_TIMEOUT=1800 test/run image $(O)
