@@ -209,9 +209,9 @@ int cmd_check(int argc, char **argv)
 	if (alone && s.network && r != -ENOMEM)
 		r = agent_wanted_check_only(alone, s.network, &diags);
 	const struct config *c = w ? w->config : alone;
-	if (r != -ENOMEM)
+	if (c && r != -ENOMEM)
 		r = agent_desired_check(c, &(struct agent_desired_env){.nft = true}, &diags);
-	if (r == -ENOMEM)
+	if (!c || r == -ENOMEM)
 		return cmd_fail("check", EXIT_SYSTEM, "out of memory");
 	return print_check(&s, &diags, c);
 }
