@@ -47,12 +47,14 @@
 
 #include "../unit/fault.h"
 #include "agent/agent_priv.h"
+#include "base/port.h"
 #include "base/str.h"
 #include "log/log.h"
 #include "netlink/addr.h"
 #include "netlink/link.h"
 
 #define IFNAME "wg0"
+#define PORT   51999 /* b.toml's */
 
 /* --- failing calls --- */
 
@@ -208,6 +210,8 @@ static void cycle(void)
 	event_base_loop(base, EVLOOP_NONBLOCK);
 }
 
+static struct buf left = BUF_INIT(400); /* what the last look found still to be done */
+
 /* Whether nothing is left to be done for what is in force, by a look of its own. */
 static bool is_applied(void)
 {
@@ -217,9 +221,18 @@ static bool is_applied(void)
 	struct err e = {0};
 
 	agent_state_init(&observed);
-	return agent->desired.n_tunnels && agent_sys_open(false, &s, &e) == 0 &&
-	       agent_observe(s, &agent->desired, &observed, &e) == 0 &&
-	       agent_plan(&agent->desired, &observed, &plan) == 0 && plan.n == 0;
+	buf_reset(&left);
+	if (!agent->desired.n_tunnels || agent_sys_open(false, &s, &e) < 0 ||
+	    agent_observe(s, &agent->desired, &observed, &e) < 0 ||
+	    agent_plan(&agent->desired, &observed, &plan) < 0) {
+		buf_addf(&left, "the look failed: %s", e.msg);
+		return false;
+	}
+	for (size_t i = 0; i < plan.n; i++) {
+		buf_adds(&left, i ? "; " : "");
+		agent_op_text(&plan.ops[i], &left);
+	}
+	return plan.n == 0;
 }
 
 static bool says_error(void)
@@ -268,6 +281,16 @@ static void link_delete(void)
 		nl_link_del(nl, link.index, NULL);
 }
 
+/* The former device's end, which its interface's is some time before on a busy machine: as long as
+ * it has the port, the next one has none, and only the look after the next tells of that. */
+static void device_wait_end(void)
+{
+	struct port_holder h;
+
+	for (unsigned i = 0; i < 200 && port_holder(PORT_UDP, PORT, &h); i++)
+		usleep(10000);
+}
+
 static void address_delete(void)
 {
 	_cleanup_nl_ struct nl *nl = NULL;
@@ -288,10 +311,12 @@ enum what { EDIT, CREATE };
  * the other of the two configurations, also where the last round was one of another case. */
 static void round_begin(enum what what)
 {
-	if (what == CREATE)
+	if (what == CREATE) {
 		link_delete();
-	else
+		device_wait_end();
+	} else {
 		install(str_eq(installed, "a.toml") ? "b.toml" : "a.toml");
+	}
 }
 
 static void round_run(enum what what)
@@ -316,8 +341,9 @@ static bool round_judge(const char *name, enum what what, unsigned long n, const
 	bool taken = what == CREATE || agent->generation > before;
 
 	if (!says_error() && !(taken && is_applied())) {
-		not_ok(name, "%s (call %lu): %s, and nothing is said", call, n,
-		       taken ? "not applied" : "the edit was not taken");
+		not_ok(name, "%s (call %lu): %s%s, and nothing is said", call, n,
+		       taken ? "not applied: " : "the edit was not taken",
+		       taken ? buf_str(&left) : "");
 		return false;
 	}
 	if (!settles(6)) {
@@ -606,5 +632,6 @@ int main(int argc, char **argv)
 	}
 	agent_free(agent);
 	event_base_free(base);
+	buf_free(&left);
 	return failed_case;
 }
