@@ -49,7 +49,8 @@ const char *node_name(const char *option);
 #define STATE_DIR_DEFAULT "/var/lib/harmony-agent"
 
 /* forget.c: a lock on the state directory, as long as the descriptor is open: `alone`, or together
- * with other agents. The descriptor; -EWOULDBLOCK where another one is in the way; -errno. */
+ * with other agents, for whom it is made where it is missing. The descriptor; -EWOULDBLOCK where
+ * another one is in the way; -errno. */
 int state_dir_lock(const char *dir, bool alone);
 
 /* forget_wait.c: the program's exit status. */

@@ -88,8 +88,12 @@ struct settings {
 
 int state_dir_lock(const char *dir, bool alone)
 {
-	_cleanup_close_ int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	/* An agent makes it as soon as it has something to keep, and is to have its lock by then.
+	 */
+	if (!alone)
+		(void)!mkdir(dir, 0700);
 
+	_cleanup_close_ int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
 	if (flock(fd, (alone ? LOCK_EX : LOCK_SH) | LOCK_NB) < 0)

@@ -264,8 +264,8 @@ static int start(struct event_base *base, struct settings *s, struct agent **ret
 {
 	struct err e = {0};
 
-	/* For the life of this process: no key is removed beside it. A directory that is not there
-	 * yet, or not ours, is the agent's to tell. */
+	/* For the life of this process: no key is removed beside it. A directory that cannot be
+	 * made, or is not ours, is the agent's to tell. */
 	if (state_dir_lock(s->agent.state_dir, false) == -EWOULDBLOCK) {
 		log_error("cannot start: 'harmony-agent forget' empties the state directory",
 			  LOG_STR("directory", s->agent.state_dir));
