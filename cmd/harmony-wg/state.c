@@ -166,19 +166,13 @@ static int lock(struct state *s)
 
 /* ── the directory ──────────────────────────────────────────────────────────────────────── */
 
-static bool ends_in(const char *name, const char *end)
-{
-	size_t n = strlen(name), m = strlen(end);
-
-	return n > m && str_eq(name + n - m, end);
-}
-
 /* Whether it is a file as this program makes it, of one of these two users. */
 static bool is_file_of(int dir, const char *name, unsigned uid)
 {
 	struct stat st;
 
-	return (ends_in(name, ".state") || ends_in(name, ".state.new") || ends_in(name, ".lock")) &&
+	return (str_ends(name, ".state") || str_ends(name, ".state.new") ||
+		str_ends(name, ".lock")) &&
 	       fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
 	       (st.st_uid == geteuid() || st.st_uid == uid);
 }
