@@ -23,9 +23,8 @@ enum cfg_type {
 	CFG_NULL, /* JSON null, YAML null: treated as if the key were not there */
 };
 
-/* Where a value begins. Lines and columns count from 1; columns count characters (code points).
- * An implicit table of TOML ([a.b]
- * makes a) begins at its name. */
+/* Where a value begins. Lines and columns count from 1; columns count characters (code points). An
+ * implicit table of TOML ([a.b] makes a) begins at its name. */
 struct cfg_pos {
 	unsigned line, column;
 	unsigned offset; /* bytes from the beginning, a byte order mark not counted; TOML, and

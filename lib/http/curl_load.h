@@ -11,8 +11,9 @@
 #include "base/err.h"
 
 /* Loads the library and initializes it; the second time nothing. It stays loaded. Opens files of
- * the system: to be called before a sandbox that forbids it. Not from two threads at once. -ENOENT
- * where there is none, or one without a function that we need. */
+ * the system: to be called before a sandbox that forbids it. Not from two threads at once.
+ * -ELIBACC where there is none, or one without a function that we need; -EIO where it does not
+ * start. */
 int http_curl_load(struct err *e);
 
 #endif
