@@ -389,7 +389,7 @@ static void on_kube_changed(void *arg)
 
 	if (!a->kube)
 		return;
-	if (agent_source_kube_deleted(a->kube) && (stay = left_behind(a, &names))) {
+	if ((stay = left_behind(a, &names))) {
 		log_warn("the configuration's objects were deleted; the tunnels stay",
 			 LOG_STR("networks", stay));
 		buf_addf(&note, "the tunnels stay as they are (on_delete = \"keep\"): %s", stay);

@@ -280,20 +280,6 @@ const struct config_secrets *agent_source_kube_secrets(struct agent_source_kube 
 
 /* --- what is not there --- */
 
-static bool has_document(const struct agent_entries *entries)
-{
-	for (size_t i = 0; i < entries->n; i++)
-		if (kube_key_is_document(entries->items[i].key))
-			return true;
-	return false;
-}
-
-bool agent_source_kube_deleted(const struct agent_source_kube *s)
-{
-	return (s->configmap.gone && has_document(&s->configmap.entries)) ||
-	       (s->secret.gone && has_document(&s->secret.entries));
-}
-
 bool agent_source_kube_is_gone(const struct agent_source_kube *s, const char *doc)
 {
 	const struct watched *both[] = {&s->configmap, &s->secret};

@@ -36,9 +36,7 @@ const struct config_secrets *agent_source_kube_secrets(struct agent_source_kube 
 /* The documents were taken: they are kept on disk for a start without an API server. */
 void agent_source_kube_accepted(struct agent_source_kube *s);
 
-/* Whether an object is gone whose documents are still among those above. */
-bool agent_source_kube_deleted(const struct agent_source_kube *s);
-/* Whether a document, by its name, is one of those. */
+/* Whether a document, by its name, is of an object that is gone. */
 bool agent_source_kube_is_gone(const struct agent_source_kube *s, const char *doc);
 
 /* From here on, documents and keys are those on disk (true), or the API server's (false). Returns

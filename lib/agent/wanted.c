@@ -195,20 +195,6 @@ int agent_wanted_read(const struct config_doc *docs, size_t n_docs,
 	return 0;
 }
 
-int agent_wanted_load(const struct config_doc *docs, size_t n_docs,
-		      const struct agent_wanted_env *env, bool dry, struct agent_wanted **ret,
-		      struct config_diags *diags)
-{
-	_cleanup_agent_wanted_ struct agent_wanted *w = NULL;
-	int r = agent_wanted_read(docs, n_docs, env, dry, &w, diags);
-
-	if (r == 0 && diags->n_errors)
-		r = -EINVAL;
-	if (r == 0)
-		*ret = mem_steal(&w);
-	return r;
-}
-
 bool agent_wanted_restore_keys(const struct agent_wanted *w, const struct agent_wanted_env *env)
 {
 	char path[PATH_MAX];

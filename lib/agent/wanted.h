@@ -38,10 +38,6 @@ struct agent_wanted_env {
 int agent_wanted_read(const struct config_doc *docs, size_t n_docs,
 		      const struct agent_wanted_env *env, bool dry, struct agent_wanted **ret,
 		      struct config_diags *diags);
-/* The same with -EINVAL, and nothing in *ret, where something is wrong. */
-int agent_wanted_load(const struct config_doc *docs, size_t n_docs,
-		      const struct agent_wanted_env *env, bool dry, struct agent_wanted **ret,
-		      struct config_diags *diags);
 
 /* An error in `diags` where no network has the name of `only`. 0 or -ENOMEM. */
 int agent_wanted_check_only(const struct config *c, const char *only, struct config_diags *diags);

@@ -167,11 +167,9 @@ struct config_doc {
  * Between networks only those with `enabled` are compared (interfaces, ports, routes). */
 int config_read(const struct config_doc *docs, size_t n_docs, const char *node, struct config **ret,
 		struct config_diags *diags);
-/* The same with every network but `only` turned off (NULL: none is), before they are compared. */
-int config_read_only(const struct config_doc *docs, size_t n_docs, const char *node,
-		     const char *only, struct config **ret, struct config_diags *diags);
-/* The same, but with -EINVAL *ret is set too, to what could be read: for whoever can look for more
- * that is wrong, so that all is told at once. It is never to be put in force. */
+/* The same with every network but `only` turned off (NULL: none is), before they are compared; and
+ * with -EINVAL *ret is set too, to what could be read: for whoever can look for more that is wrong,
+ * so that all is told at once. It is never to be put in force. */
 int config_read_anyway(const struct config_doc *docs, size_t n_docs, const char *node,
 		       const char *only, struct config **ret, struct config_diags *diags);
 void config_free(struct config *c);

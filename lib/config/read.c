@@ -300,12 +300,6 @@ static int diag_cmp(const void *a, const void *b)
 	return strcmp(x->text, y->text);
 }
 
-int config_read(const struct config_doc *docs, size_t n_docs, const char *node, struct config **ret,
-		struct config_diags *diags)
-{
-	return config_read_only(docs, n_docs, node, NULL, ret, diags);
-}
-
 static void read_all(struct config_run *run, size_t n_docs, struct cfg_value **trees,
 		     struct nets *nets)
 {
@@ -367,11 +361,11 @@ void config_diags_sort(struct config_diags *d)
 		qsort(d->items, d->n, sizeof(*d->items), diag_cmp);
 }
 
-int config_read_only(const struct config_doc *docs, size_t n_docs, const char *node,
-		     const char *only, struct config **ret, struct config_diags *diags)
+int config_read(const struct config_doc *docs, size_t n_docs, const char *node, struct config **ret,
+		struct config_diags *diags)
 {
 	_cleanup_config_ struct config *c = NULL;
-	int r = config_read_anyway(docs, n_docs, node, only, &c, diags);
+	int r = config_read_anyway(docs, n_docs, node, NULL, &c, diags);
 
 	if (r == 0)
 		*ret = mem_steal(&c);

@@ -30,9 +30,9 @@ static struct agent_wanted *wanted_of(const char *text)
 	_cleanup_buf_ struct buf b = BUF_INIT(0);
 
 	crypto_init();
-	int r = agent_wanted_load(&doc, 1, &env, true, &w, &diags);
+	int r = agent_wanted_read(&doc, 1, &env, true, &w, &diags);
 	config_diags_write(&diags, &b);
-	ck_assert_msg(r == 0, "%s", buf_str(&b));
+	ck_assert_msg(r == 0 && !diags.n_errors, "%s", buf_str(&b));
 	config_diags_clear(&diags);
 	return w;
 }

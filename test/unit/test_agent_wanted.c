@@ -69,15 +69,22 @@ static void expand(struct buf *b, const char *text)
 	}
 }
 
+/* As whoever puts it in force: nothing in *ret where anything is wrong. */
 static int load(const char *text, bool dry, struct agent_wanted **ret)
 {
+	_cleanup_agent_wanted_ struct agent_wanted *w = NULL;
 	_cleanup_buf_ struct buf b = BUF_INIT(0);
 	struct agent_wanted_env env = {.state_dir = state, .only = only};
 
 	expand(&b, text);
 	struct config_doc doc = {"t.toml", CONFIG_TOML, buf_str(&b), b.len, false};
 	config_diags_clear(&diags);
-	return agent_wanted_load(&doc, 1, &env, dry, ret, &diags);
+	int r = agent_wanted_read(&doc, 1, &env, dry, &w, &diags);
+	if (r == 0 && diags.n_errors)
+		r = -EINVAL;
+	if (r == 0)
+		*ret = mem_steal(&w);
+	return r;
 }
 
 static const struct agent_wanted_env keys_env = {.state_dir = state};
@@ -423,7 +430,7 @@ START_TEST(test_out_of_memory)
 	ck_assert_int_eq(load(NET PEER(KEY_A), false, &w), 0); /* the key is there */
 	agent_wanted_free(mem_steal(&w));
 	FAULT_LOOP(({
-		r = agent_wanted_load(&doc, 1, &env, false, &w, &diags);
+		r = agent_wanted_read(&doc, 1, &env, false, &w, &diags);
 		agent_wanted_free(mem_steal(&w));
 		config_diags_clear(&diags);
 	}))
