@@ -10,10 +10,14 @@
 #                              publish within so long; of `default` (wg0) or another network (wg1)
 #   gateway_knows I COMMAND…   makes the nodes peers of wgI, by the keys that COMMAND N prints
 #   server_up                  behind the gateway, 10.42.0.2: port 7 echoes, 5001 sends 20 MB
-#   values                     the chart's values for a network `default` on every node
-#   install [ARGS…]            helm upgrade --install with those values
+#   published NETWORK N        the public key that node N has published for a network
+#   addresses I LENGTH         the nodes' parts of network I, with an address for each
+#   values [JQ]                the chart's values for a network `default` on every node, changed by that
+#   install [JQ [ARGS…]]       helm upgrade --install with those values
 #   agent_pod N                the name of the agent's pod on node N
-#   ready N, not_ready N       whether that pod is
+#   ready N, not_ready N       whether that pod is; all_ready; restarts: of all containers of all
+#   processes N UID NAME       of a pod, by their name, as node N sees them
+#   untaint                    takes off what only agent.test's agents take off
 #   traffic_start N ADDRESS    20 packets a second from the node; traffic_stop N prints
 #                              "SENT LOST", of all but the last second's, which may be on their way
 #   tools_pod NAME NODE APP    a manifest of a pod with a shell, ping, curl, socat
@@ -66,7 +70,7 @@ key() { wg pubkey <"$E2E_DIR/gateway${1#wg}.key"; }
 # published NETWORK N: the node's public key, as it has published it.
 published() {
   kubectl -n $ns get configmap harmony-agent-nodes -o json |
-    jq -re --arg n "node$2" --arg w "$1" '.data[$n] | fromjson | .keys[$w] // empty'
+    jq -rse --arg n "node$2" --arg w "$1" '.[0].data[$n] | fromjson | .keys[$w] // empty'
 }
 
 gateway_knows() {
@@ -133,10 +137,16 @@ uninstall() {
 
 agent_pod() {
   kubectl -n $ns get pods -l $app --field-selector "spec.nodeName=node$1" -o json |
-    jq -re '[.items[] | select(.metadata.deletionTimestamp | not)][0].metadata.name'
+    jq -rse '[.[0].items[] | select(.metadata.deletionTimestamp | not)][0].metadata.name'
 }
 pod_is() { # POD NAMESPACE True|False
   [ "$(kubectl -n "$2" get pod "$1" -o jsonpath='{.status.conditions[?(@.type=="Ready")].status}')" = "$3" ]
+}
+processes() {
+  in_node "$1" bash -c 'for p in $(grep -ls "$1" /proc/[0-9]*/cgroup); do
+    p=${p%/cgroup}
+    [ "$(cat $p/comm)" != "$2" ] || echo ${p#/proc/}
+  done' bash "$2" "$3" 2>/dev/null
 }
 ready() { pod_is "$(agent_pod "$1")" $ns True; }
 not_ready() { pod_is "$(agent_pod "$1")" $ns False; }
