@@ -20,17 +20,18 @@ _fill_copy() { # ROOT SRC DEST
   mkdir -p "$1$(dirname "$3")" && cp -L "$2" "$1$3"
 }
 
-_fill_loaded() { # PROGRAM: libraries of its note for dlopen, and what these need
+_fill_loaded() { # PROGRAM: the libraries that it loads by name, and what these need
   local name path
-  for name in $(readelf -p .note.dlopen "$1" 2>/dev/null | grep -o '"soname":\["[^]]*"\]' | grep -o 'lib[^"]*'); do
+  for name in $("$(dirname "${BASH_SOURCE[0]}")/../hack/loaded-by-name" "$1"); do
     path=$(PATH=$PATH:/usr/sbin:/sbin ldconfig -p | sed -n "s|.*[[:space:]]$name .*=> ||p" | head -n 1)
+    [ -n "$path" ] || { echo "$1 loads $name, which is not on this machine" >&2 && return 1; }
     echo "$path"
     ldd "$path" | grep -o '/[^ ]*'
   done
 }
 
 fill() {
-  local root=$1 word src dest lib
+  local root=$1 word src dest lib loaded
   shift
   for word; do
     case $word in
@@ -44,8 +45,9 @@ fill() {
       ;;
     esac
     _fill_copy "$root" "$src" "$dest" || return
-    # Nothing is printed for what is not a dynamic program. What it loads by name stands in a note.
-    for lib in $(ldd "$src" 2>/dev/null | grep -o '/[^ ]*') $(_fill_loaded "$src"); do
+    loaded=$(_fill_loaded "$src") || return
+    # Nothing is printed for what is not a dynamic program.
+    for lib in $(ldd "$src" 2>/dev/null | grep -o '/[^ ]*') $loaded; do
       _fill_copy "$root" "$lib" "$lib" || return
     done
   done

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Builds Kubernetes components from Go modules into the cache and prints the folder:
 #   test/kube/build.sh [--check] [COMPONENT…]        default: etcd kube-apiserver kubectl
-# Further components: kube-controller-manager kube-scheduler kube-proxy kubelet helm3 helm4.
+# Further components: kube-controller-manager kube-scheduler kube-proxy kubelet helm3 helm4; "cluster"
+# alone is all of them.
 #
 # What is there already is not built again; one build runs at a time. The folder is keyed by the
 # version: ${HARMONY_CACHE:-${XDG_CACHE_HOME:-~/.cache}/harmony-agent}/kube-VERSION. Exit status
@@ -14,24 +15,11 @@
 # replaces too, so its program is a main of three lines.
 set -euo pipefail
 
+top=$(cd "$(dirname "$0")/../.." && pwd)
 kube=1.34.4 etcd=3.6.16 helm3=3.22.0 helm4=4.3.1
 cache=${HARMONY_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/harmony-agent}/kube-$kube
 
 say() { printf '%s\n' "$*" >&2; }
-
-need_go() {
-  local v major minor
-  if ! command -v go >/dev/null; then
-    say "Go is missing: install Go 1.24 or newer (https://go.dev/dl) to build Kubernetes $kube"
-    exit 77
-  fi
-  v=$(go env GOVERSION) v=${v#go}
-  IFS=. read -r major minor _ <<<"$v"
-  if [ "$major" -lt 1 ] || { [ "$major" -eq 1 ] && [ "${minor%%[!0-9]*}" -lt 24 ]; }; then
-    say "Go $v is too old: install Go 1.24 or newer (https://go.dev/dl) to build Kubernetes $kube"
-    exit 77
-  fi
-}
 
 # build NAME COMMAND…: tells what is being built, and how long it took.
 build() {
@@ -116,10 +104,11 @@ component() {
 check=
 [ "${1:-}" != --check ] || { check=1 && shift; }
 [ $# -gt 0 ] || set -- etcd kube-apiserver kubectl
+[ "$*" != cluster ] || set -- etcd kube-apiserver kubectl kubelet kube-controller-manager kube-scheduler kube-proxy helm3 helm4
 export CGO_ENABLED=0 GOFLAGS=-mod=mod
 for c in "$@"; do
   [ ! -x "$cache/$c" ] || continue
-  need_go
+  "$top/hack/need-go" "Kubernetes $kube"
   [ -z "$check" ] || continue
   mkdir -p "$cache"
   exec 8>"$cache/lock"
